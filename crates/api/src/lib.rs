@@ -1,0 +1,1 @@
+//! The control plane's wire types, shared by the server and its client.

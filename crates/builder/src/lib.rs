@@ -1,0 +1,1 @@
+//! Source to image: contexts, detection of languages, builds.

@@ -1,0 +1,2 @@
+//! The `nonna` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The edge proxy: routes, TLS, draining.

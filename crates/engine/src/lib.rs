@@ -1,0 +1,1 @@
+//! Observe, plan, journal, apply, undo: the engine and its ports.

@@ -1,0 +1,1 @@
+//! The log proxy: intake, files, tail.

@@ -1,0 +1,1 @@
+//! Names, ids, specs, releases and plans: plain data, parsing and validation.

@@ -1,0 +1,1 @@
+//! The Runtime port on a container engine's HTTP API.

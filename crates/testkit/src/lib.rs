@@ -1,0 +1,1 @@
+//! Fakes, conformance suites, fault injection, sample apps.
