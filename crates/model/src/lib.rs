@@ -1,1 +1,24 @@
-//! Names, ids, specs, releases and plans: plain data, parsing and validation.
+//! What Nonna talks about, as plain data: names, identifiers, service
+//! specifications, releases, observed state and plans; and the parsing and
+//! validation of `nonna.toml`.
+//!
+//! This crate does no I/O, has no async code and knows no other crate of the
+//! house. Everything here can be compared, serialised and generated in a
+//! property test.
+
+#![forbid(unsafe_code)]
+
+pub mod id;
+pub mod labels;
+pub mod manifest;
+pub mod name;
+pub mod observed;
+pub mod plan;
+pub mod release;
+pub mod service;
+pub mod units;
+
+pub use id::{DeploymentId, EnvironmentId, OrganizationId, ProjectId, ServiceId};
+pub use name::{InvalidName, Name};
+pub use release::{Release, ReleaseNumber, ReleaseState};
+pub use service::ServiceSpec;

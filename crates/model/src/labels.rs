@@ -1,0 +1,30 @@
+//! The labels (tags, in a cloud) that every created resource carries, so that
+//! all of it can be found again with no database, and swept.
+
+/// The organization's id.
+pub const ORGANIZATION: &str = "nonna.organization";
+/// The project's name, for people.
+pub const PROJECT: &str = "nonna.project";
+/// The environment's id.
+pub const ENVIRONMENT: &str = "nonna.environment";
+/// The environment's name, for people.
+pub const ENVIRONMENT_NAME: &str = "nonna.environment-name";
+/// The service's id.
+pub const SERVICE: &str = "nonna.service";
+/// The service's name, for people.
+pub const SERVICE_NAME: &str = "nonna.service-name";
+/// The release's number.
+pub const RELEASE: &str = "nonna.release";
+/// Which of the release's replicas this is, from 0.
+pub const REPLICA: &str = "nonna.replica";
+/// The digest of the configuration the replica was started with.
+pub const CONFIG: &str = "nonna.config";
+/// The volume's name, for people.
+pub const VOLUME: &str = "nonna.volume";
+/// What the container is for: `replica`, `run` (a one-off command), `job`.
+pub const ROLE: &str = "nonna.role";
+/// When the resource may be swept: seconds since 1970, UTC.
+pub const EXPIRES_AT: &str = "nonna.expires-at";
+/// Which Nonna made it: the installation's id, so that two on one engine
+/// never touch each other's resources.
+pub const INSTALLATION: &str = "nonna.installation";
