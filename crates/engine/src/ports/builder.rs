@@ -1,0 +1,65 @@
+//! Source to image.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nonna_model::plan::Scope;
+use nonna_model::service::BuildSource;
+use nonna_model::{Name, ReleaseNumber, ServiceId};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+use crate::event::Progress;
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// For which environment.
+    pub scope: Scope,
+    /// For which service.
+    pub service: ServiceId,
+    /// Its name.
+    pub service_name: Name,
+    /// For which release.
+    pub release: ReleaseNumber,
+    /// The source. Its context was received whole before the plan was made.
+    pub source: BuildSource,
+    /// The port that the app will be given: detection needs it.
+    pub port: Option<u16>,
+    /// The longest a build may take.
+    pub timeout: Duration,
+    /// The most a build may print, in bytes.
+    pub output_limit: u64,
+}
+
+/// What was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// The image as the runtime knows it.
+    pub image: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What built it: `Dockerfile`, `python` …
+    pub builder: String,
+}
+
+/// Builds images. Building the same request twice gives an equivalent image
+/// and leaves one.
+#[async_trait]
+pub trait Builder: Send + Sync {
+    /// Builds, reports every line of output, and stops soon after `cancel`.
+    ///
+    /// # Errors
+    /// `NothingToBuild`, `BuildFailed` (with the last lines of output),
+    /// `BuildLimit`, `InvalidContext`, `DiskFull`, `RuntimeUnavailable`,
+    /// `Cancelled`.
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage>;
+
+    /// Whether the context of this digest is held here.
+    async fn has_context(&self, digest: &str) -> Result<bool>;
+}

@@ -1,0 +1,13 @@
+//! What the engine needs of the world: few ports, coarse ones. Policy is the
+//! engine's, mechanism the adapters'. Every adapter of a port passes the same
+//! conformance suite (crate `testkit`), the fakes too.
+
+pub mod builder;
+pub mod journal;
+pub mod router;
+pub mod runtime;
+
+pub use builder::Builder;
+pub use journal::Journal;
+pub use router::Router;
+pub use runtime::Runtime;
