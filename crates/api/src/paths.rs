@@ -1,0 +1,68 @@
+//! The paths of the API. `{…}` are path parameters.
+
+/// `GET`: the server's version; needs no token.
+pub const VERSION: &str = "/v1/version";
+/// `GET`: 200 when the server is up; needs no token.
+pub const HEALTH: &str = "/healthz";
+/// `GET`: Prometheus metrics.
+pub const METRICS: &str = "/metrics";
+/// `GET`: the OpenAPI document; needs no token.
+pub const OPENAPI: &str = "/v1/openapi.json";
+/// `POST`: one-time code → token.
+pub const LOGIN: &str = "/v1/login";
+/// `GET`: projects.
+pub const PROJECTS: &str = "/v1/projects";
+/// `POST`: announce a build context.
+pub const CONTEXTS: &str = "/v1/contexts";
+/// `PUT`: missing contents, as a stream of frames
+/// (`nonna_model::context`): when all are there, the context is committed.
+pub const CONTEXT_BLOBS: &str = "/v1/contexts/{digest}/blobs";
+/// `GET`: an environment's state.
+pub const ENVIRONMENT: &str = "/v1/projects/{project}/environments/{environment}";
+/// `POST`: plan.
+pub const PLAN: &str = "/v1/projects/{project}/environments/{environment}/plan";
+/// `POST`: deploy. `GET`: past deployments.
+pub const DEPLOYMENTS: &str = "/v1/projects/{project}/environments/{environment}/deployments";
+/// `POST`: destroy the environment.
+pub const ENVIRONMENT_DESTROY: &str = "/v1/projects/{project}/environments/{environment}/destroy";
+/// `GET`, `POST`: variables and secrets.
+pub const VARIABLES: &str = "/v1/projects/{project}/environments/{environment}/variables";
+/// `GET`: one secret's value, opened: `nonna secret get`.
+pub const SECRET: &str = "/v1/projects/{project}/environments/{environment}/secrets/{name}";
+/// `GET`: export.
+pub const EXPORT: &str = "/v1/projects/{project}/environments/{environment}/export";
+/// `GET`: log lines of the whole environment (server-sent events).
+pub const ENVIRONMENT_LOGS: &str = "/v1/projects/{project}/environments/{environment}/logs";
+/// `GET`: releases.
+pub const RELEASES: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/releases";
+/// `POST`: roll back.
+pub const ROLLBACK: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/rollback";
+/// `POST`: scale.
+pub const SCALE: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/scale";
+/// `POST`: pause.
+pub const PAUSE: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/pause";
+/// `POST`: resume.
+pub const RESUME: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/resume";
+/// `POST`: destroy the service.
+pub const SERVICE_DESTROY: &str =
+    "/v1/projects/{project}/environments/{environment}/services/{service}/destroy";
+/// `GET`: log lines (server-sent events).
+pub const LOGS: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/logs";
+/// `GET` with `Upgrade: websocket`: a command in a running replica.
+pub const EXEC: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/exec";
+/// `GET` with `Upgrade: websocket`: a command in a fresh replica.
+pub const RUN: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/run";
+/// `GET`: a deployment.
+pub const DEPLOYMENT: &str = "/v1/deployments/{deployment}";
+/// `GET`: its events (server-sent; `id:` is the event's number, honoured in
+/// `Last-Event-ID`; the stream ends after `finished`).
+pub const DEPLOYMENT_EVENTS: &str = "/v1/deployments/{deployment}/events";
+/// `POST`: cancel it.
+pub const DEPLOYMENT_CANCEL: &str = "/v1/deployments/{deployment}/cancel";
+/// `GET`: what is wrong on the server's machine.
+pub const DOCTOR: &str = "/v1/doctor";
+/// `GET`: a backup of Nonna's own state, one file.
+pub const BACKUP: &str = "/v1/backup";
+/// `POST`: fetches the registries' current image of a tag, so that the next
+/// plan sees whether it moved. Query: `reference`.
+pub const PULL: &str = "/v1/images/pull";
