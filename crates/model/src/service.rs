@@ -193,7 +193,8 @@ pub struct ServiceSpec {
     /// What the edge speaks to that port.
     #[serde(default)]
     pub protocol: Protocol,
-    /// The routes beside the one that every service with a port gets.
+    /// The routes that lead here. The control plane adds the host that every
+    /// service with a port gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteSpec>,
     /// How a replica is found healthy.
