@@ -14,5 +14,6 @@ pub mod error;
 pub mod event;
 pub mod plan;
 pub mod ports;
+pub mod standalone;
 
 pub use error::{Code, Error, Result};
