@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod context;
 pub mod id;
 pub mod labels;
 pub mod manifest;
@@ -18,7 +19,7 @@ pub mod release;
 pub mod service;
 pub mod units;
 
-pub use id::{DeploymentId, EnvironmentId, OrganizationId, ProjectId, ServiceId};
+pub use id::{DeploymentId, EnvironmentId, InstallationId, OrganizationId, ProjectId, ServiceId, TokenId};
 pub use name::{InvalidName, Name};
 pub use release::{Release, ReleaseNumber, ReleaseState};
 pub use service::ServiceSpec;
