@@ -1,0 +1,164 @@
+//! What a manifest says of a service in one environment, complete with every
+//! default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::Name;
+use crate::service::{
+    BuildSource, DEFAULT_PORT, HealthCheck, Protocol, Resources, RestartPolicy, RouteSpec, ServiceSpec,
+    Source, Strategy, VolumeMount,
+};
+
+/// Where a service's image shall come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DeclaredSource {
+    /// A folder that is built.
+    Folder {
+        /// The folder: relative to the manifest's and inside it, `.` for itself.
+        path: String,
+        /// The Dockerfile, inside the folder; `None`: `Dockerfile` if there is
+        /// one, else by detection.
+        dockerfile: Option<String>,
+        /// The Dockerfile's stage; `None`: the last.
+        target: Option<String>,
+        /// Build arguments.
+        arguments: BTreeMap<String, String>,
+    },
+    /// An image that exists already.
+    Image {
+        /// Its reference.
+        reference: String,
+    },
+}
+
+impl DeclaredSource {
+    /// The source of a release. `context` is the digest of the folder, and
+    /// means nothing for an image.
+    #[must_use]
+    pub fn with_context(&self, context: impl Into<String>) -> Source {
+        match self {
+            Self::Image { reference } => Source::Image {
+                reference: reference.clone(),
+            },
+            Self::Folder {
+                dockerfile,
+                target,
+                arguments,
+                ..
+            } => Source::Build(BuildSource {
+                context: context.into(),
+                dockerfile: dockerfile.clone(),
+                target: target.clone(),
+                arguments: arguments.clone(),
+            }),
+        }
+    }
+}
+
+/// Where a service listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeclaredPort {
+    /// The manifest does not say: [`DEFAULT_PORT`].
+    #[default]
+    Unsaid,
+    /// It does not listen.
+    Nothing,
+    /// On this port.
+    Number(u16),
+}
+
+impl DeclaredPort {
+    /// The port of a release.
+    #[must_use]
+    pub fn number(self) -> Option<u16> {
+        match self {
+            Self::Unsaid => Some(DEFAULT_PORT),
+            Self::Nothing => None,
+            Self::Number(port) => Some(port),
+        }
+    }
+}
+
+/// A service as a manifest wants it in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceDeclaration {
+    /// Its name.
+    pub name: Name,
+    /// Where its image shall come from.
+    pub source: DeclaredSource,
+    /// What runs in place of the image's command.
+    pub command: Option<Vec<String>>,
+    /// Where it listens.
+    pub port: DeclaredPort,
+    /// What the edge speaks to that port.
+    pub protocol: Protocol,
+    /// How many replicas; `None`: as many as there are, one at first.
+    pub replicas: Option<u32>,
+    /// The routes beside the one that every service with a port gets.
+    pub routes: Vec<RouteSpec>,
+    /// How a replica is found healthy.
+    pub health: HealthCheck,
+    /// The limits of a replica.
+    pub resources: Resources,
+    /// What happens when its process ends.
+    pub restart: RestartPolicy,
+    /// How a new release comes up.
+    pub strategy: Strategy,
+    /// Volumes.
+    pub volumes: Vec<VolumeMount>,
+    /// Milliseconds until a replica that does not end is killed.
+    pub stop_timeout_ms: u64,
+    /// The manifest's variables of all scopes, merged.
+    pub variables: BTreeMap<String, String>,
+    /// The secrets that must be set before a deploy.
+    pub required_secrets: Vec<String>,
+}
+
+impl ServiceDeclaration {
+    /// The specification of a release of this service.
+    ///
+    /// `extra_variables` are those set by hand (`nonna env set`), all scopes
+    /// merged: they win over the manifest's of the same name, so that an
+    /// operator can always have the last word. A secret wins over a variable
+    /// of the same name.
+    #[must_use]
+    pub fn spec(
+        &self,
+        source: Source,
+        extra_variables: &BTreeMap<String, String>,
+        secrets: BTreeMap<String, u64>,
+    ) -> ServiceSpec {
+        let mut variables = self.variables.clone();
+        variables.extend(extra_variables.clone());
+        variables.retain(|name, _| !secrets.contains_key(name));
+        ServiceSpec {
+            source,
+            command: self.command.clone(),
+            port: self.port.number(),
+            protocol: self.protocol,
+            routes: self.routes.clone(),
+            health: self.health.clone(),
+            resources: self.resources.clone(),
+            restart: self.restart,
+            strategy: self.strategy,
+            volumes: self.volumes.clone(),
+            stop_timeout_ms: self.stop_timeout_ms,
+            variables,
+            secrets,
+        }
+    }
+
+    /// The required secrets that are not among those that are set.
+    #[must_use]
+    pub fn missing_secrets(&self, set: &BTreeMap<String, u64>) -> Vec<&str> {
+        self.required_secrets
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !set.contains_key(*name))
+            .collect()
+    }
+}

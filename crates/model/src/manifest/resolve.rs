@@ -1,0 +1,282 @@
+//! Laying an environment's overrides over the services, and the mistakes that
+//! only show when several fields or services are seen together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::declaration::{DeclaredPort, DeclaredSource, ServiceDeclaration};
+use super::problem::Report;
+use super::service::Fields;
+use super::{DEFAULT_ENVIRONMENT, DEFAULT_SERVICE, Manifest};
+use crate::name::Name;
+use crate::service::{DEFAULT_STOP_TIMEOUT_MS, Probe, Resources, RouteSpec, Strategy, VolumeMount};
+
+impl Manifest {
+    /// The names of its services; `web` alone where it declares none.
+    #[must_use]
+    pub fn service_names(&self) -> Vec<Name> {
+        self.services_in(None).into_keys().collect()
+    }
+
+    /// The environments for which something differs.
+    #[must_use]
+    pub fn environment_names(&self) -> Vec<Name> {
+        self.environments.keys().cloned().collect()
+    }
+
+    /// Where a deploy goes that is not told: the manifest's `environment`, else
+    /// `production`.
+    #[must_use]
+    pub fn default_environment(&self) -> Option<Name> {
+        self.environment
+            .clone()
+            .or_else(|| DEFAULT_ENVIRONMENT.parse().ok())
+    }
+
+    /// The services as this environment wants them, by name. Variables of all
+    /// scopes are merged: those of a service win over those of its
+    /// environment, and those over the project's; within one scope, what an
+    /// environment says wins over what holds everywhere.
+    #[must_use]
+    pub fn resolve(&self, environment: &Name) -> Vec<ServiceDeclaration> {
+        let mut shared = self.variables.clone();
+        if let Some(overrides) = self.environments.get(environment) {
+            shared.extend(overrides.variables.clone());
+        }
+        self.services_in(Some(environment))
+            .iter()
+            .map(|(name, fields)| declare(name, fields, &shared))
+            .collect()
+    }
+
+    fn services_in(&self, environment: Option<&Name>) -> BTreeMap<Name, Fields> {
+        let mut services = self.services.clone();
+        if services.is_empty()
+            && let Ok(name) = DEFAULT_SERVICE.parse()
+        {
+            services.insert(name, Fields::default());
+        }
+        if let Some(overrides) = environment.and_then(|name| self.environments.get(name)) {
+            for (name, over) in &overrides.services {
+                if let Some(fields) = services.get_mut(name) {
+                    *fields = fields.overridden_by(over);
+                }
+            }
+        }
+        services
+    }
+}
+
+fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> ServiceDeclaration {
+    let source = match &fields.image {
+        Some(image) => DeclaredSource::Image {
+            reference: image.value.clone(),
+        },
+        None => DeclaredSource::Folder {
+            path: fields
+                .source
+                .as_ref()
+                .map_or_else(|| ".".to_owned(), |path| path.value.clone()),
+            dockerfile: fields.dockerfile.as_ref().map(|path| path.value.clone()),
+            target: fields.target.as_ref().map(|stage| stage.value.clone()),
+            arguments: values(&fields.build_arguments),
+        },
+    };
+    // A database does not bear two processes on one volume, and an image with
+    // a volume nearly always is one.
+    let default_strategy = if fields.image.is_some() && !fields.volumes.is_empty() {
+        Strategy::Recreate
+    } else {
+        Strategy::Rolling
+    };
+    let limits = Resources::default();
+    let mut variables = shared.clone();
+    variables.extend(values(&fields.variables));
+    ServiceDeclaration {
+        name: name.clone(),
+        source,
+        command: fields.command.as_ref().map(|words| words.value.clone()),
+        port: match fields.port.as_ref().map(|port| port.value) {
+            None => DeclaredPort::Unsaid,
+            Some(None) => DeclaredPort::Nothing,
+            Some(Some(port)) => DeclaredPort::Number(port),
+        },
+        protocol: fields.protocol.as_ref().map(|p| p.value).unwrap_or_default(),
+        replicas: fields.replicas.as_ref().map(|replicas| replicas.value),
+        routes: routes(fields).map(|(route, _)| route.clone()).collect(),
+        health: fields
+            .health
+            .as_ref()
+            .map(|health| health.value.clone())
+            .unwrap_or_default(),
+        resources: Resources {
+            cpu_millis: fields.cpu_millis.as_ref().map(|cpu| cpu.value),
+            memory: fields
+                .memory
+                .as_ref()
+                .map_or(limits.memory, |memory| memory.value),
+            pids: fields.pids.as_ref().map_or(limits.pids, |pids| pids.value),
+        },
+        restart: fields.restart.as_ref().map(|r| r.value).unwrap_or_default(),
+        strategy: fields
+            .strategy
+            .as_ref()
+            .map_or(default_strategy, |strategy| strategy.value),
+        volumes: fields
+            .volumes
+            .iter()
+            .map(|(name, path)| VolumeMount {
+                name: name.clone(),
+                path: path.value.clone(),
+            })
+            .collect(),
+        stop_timeout_ms: fields
+            .stop_timeout_ms
+            .as_ref()
+            .map_or(DEFAULT_STOP_TIMEOUT_MS, |t| t.value),
+        variables,
+        required_secrets: fields
+            .secrets
+            .iter()
+            .flat_map(|secrets| &secrets.value)
+            .map(|secret| secret.value.clone())
+            .collect(),
+    }
+}
+
+fn values(of: &BTreeMap<String, super::At<String>>) -> BTreeMap<String, String> {
+    of.iter()
+        .map(|(name, value)| (name.clone(), value.value.clone()))
+        .collect()
+}
+
+fn routes(fields: &Fields) -> impl Iterator<Item = (&RouteSpec, &std::ops::Range<usize>)> {
+    fields
+        .domains
+        .iter()
+        .flat_map(|domains| &domains.value)
+        .map(|route| (&route.value, &route.at))
+}
+
+/// Notes what does not go together, in the services as they are declared and
+/// as each environment changes them.
+pub(super) fn check(manifest: &Manifest, whole: bool, report: &mut Report<'_>) {
+    if !whole && !report.is_clean() && manifest.services.is_empty() {
+        return;
+    }
+    check_services(&manifest.services_in(None), report);
+    for environment in manifest.environments.keys() {
+        check_services(&manifest.services_in(Some(environment)), report);
+    }
+}
+
+fn check_services(services: &BTreeMap<Name, Fields>, report: &mut Report<'_>) {
+    for fields in services.values() {
+        check_source(fields, report);
+        check_port(fields, report);
+        check_volumes(fields, report);
+        for secret in fields.secrets.iter().flat_map(|secrets| &secrets.value) {
+            if fields.variables.contains_key(&secret.value) {
+                report.add(
+                    &secret.at,
+                    format!(
+                        "`{}` is a variable of this service already: it is one or the other",
+                        secret.value
+                    ),
+                );
+            }
+        }
+    }
+    check_routes(services, report);
+}
+
+fn check_source(fields: &Fields, report: &mut Report<'_>) {
+    let Some(image) = &fields.image else { return };
+    if fields.source.is_some() {
+        report.add(
+            &image.at,
+            "a service has either `image` or `source`: leave out `image` to build it, `source` to run the image",
+        );
+        return;
+    }
+    let only_for_builds = [("dockerfile", &fields.dockerfile), ("target", &fields.target)];
+    for (name, field) in only_for_builds {
+        if let Some(field) = field {
+            report.add(
+                &field.at,
+                format!("`{name}` is for services that are built, and this one has an `image`"),
+            );
+        }
+    }
+    if let Some(argument) = fields.build_arguments.values().next() {
+        report.add(
+            &argument.at,
+            "`build_arguments` are for services that are built, and this one has an `image`",
+        );
+    }
+}
+
+fn check_port(fields: &Fields, report: &mut Report<'_>) {
+    if !matches!(&fields.port, Some(port) if port.value.is_none()) {
+        return;
+    }
+    if let Some(domains) = fields
+        .domains
+        .as_ref()
+        .filter(|domains| !domains.value.is_empty())
+    {
+        report.add(
+            &domains.at,
+            "`domains` lead to a port, and `port = false` says that nothing listens",
+        );
+    }
+    if let Some(health) = &fields.health
+        && matches!(
+            health.value.probe,
+            Probe::Http { port: None, .. } | Probe::Tcp { port: None }
+        )
+    {
+        report.add(
+            &health.at,
+            "this health check asks the service's port, and `port = false` says that nothing listens: give the \
+             check a `port`, a `command`, or `process = true`",
+        );
+    }
+    if let Some(protocol) = &fields.protocol {
+        report.add(
+            &protocol.at,
+            "`protocol` is what the edge speaks to a port, and `port = false` says that nothing listens",
+        );
+    }
+}
+
+fn check_volumes(fields: &Fields, report: &mut Report<'_>) {
+    let mut volumes: Vec<_> = fields.volumes.iter().collect();
+    volumes.sort_by_key(|(_, path)| path.at.start);
+    let mut seen = BTreeMap::new();
+    for (name, path) in volumes {
+        if let Some(first) = seen.insert(&path.value, name) {
+            report.add(&path.at, format!("the volume `{first}` is at this path already"));
+        }
+    }
+}
+
+fn check_routes(services: &BTreeMap<Name, Fields>, report: &mut Report<'_>) {
+    let mut all: Vec<_> = services
+        .iter()
+        .flat_map(|(name, fields)| routes(fields).map(move |(route, at)| (at, route, name)))
+        .collect();
+    all.sort_by_key(|(at, ..)| at.start);
+    let mut seen: BTreeSet<&RouteSpec> = BTreeSet::new();
+    for (at, route, _) in &all {
+        if seen.insert(route) {
+            continue;
+        }
+        let first = all
+            .iter()
+            .find(|(_, other, _)| other == route)
+            .map(|(.., name)| name);
+        if let Some(first) = first {
+            report.add(at, format!("this domain leads to the service `{first}` already"));
+        }
+    }
+}
