@@ -53,7 +53,8 @@ impl Name {
             }
         }
         let out = out.trim_end_matches('-');
-        out.parse().ok()
+        // Not by parsing: a refusal asks for a slug in turn.
+        reason(out).is_none().then(|| Self(out.to_owned()))
     }
 }
 
