@@ -59,6 +59,8 @@ pub enum Code {
     RuntimeUnavailable,
     /// The container engine (or the cluster) refused.
     RuntimeRefused,
+    /// Nonna's own server cannot be reached, or something else answers there.
+    ServerUnavailable,
     /// No room on the disk.
     DiskFull,
     /// It took too long.
