@@ -145,7 +145,7 @@ pub(super) static SERVICE: &[Field] = &[
         default: "none",
         example: "{ VERSION = \"1\" }",
         aliases: &["args", "build_args", "arguments"],
-        schema: variables_schema,
+        schema: arguments_schema,
     },
     Field {
         name: "image",
@@ -435,9 +435,18 @@ fn named(reference: &str, most: usize) -> Value {
 }
 
 fn variables_schema() -> Value {
+    values(json!({"pattern": VARIABLE_NAME, "maxLength": MAX_VARIABLE_NAME, "not": {"const": "PORT"}}))
+}
+
+fn arguments_schema() -> Value {
+    values(json!({"pattern": VARIABLE_NAME, "maxLength": MAX_VARIABLE_NAME}))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the macro takes it apart")]
+fn values(names: Value) -> Value {
     json!({
         "type": "object",
-        "propertyNames": {"pattern": VARIABLE_NAME, "maxLength": MAX_VARIABLE_NAME, "not": {"const": "PORT"}},
+        "propertyNames": names,
         "additionalProperties": {"oneOf": [
             {"type": "string", "maxLength": MAX_VARIABLE_VALUE},
             {"type": "number"},

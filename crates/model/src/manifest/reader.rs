@@ -126,7 +126,10 @@ impl Report<'_> {
     }
 
     pub(super) fn name(&mut self, entry: &Entry<'_, '_>) -> Option<At<Name>> {
-        let text = self.string(entry, "a name, as a string")?;
+        let DeValue::String(text) = entry.get() else {
+            self.wrong_type(entry, "a name, as a string", None);
+            return None;
+        };
         self.name_of(text, &entry.at(), &format!("the {}", entry.name))
     }
 

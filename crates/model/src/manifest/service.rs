@@ -113,7 +113,7 @@ pub(super) fn read(table: &DeTable<'_>, of: &str, report: &mut Report<'_>) -> Fi
     for entry in entries(table) {
         match entry.name {
             "source" => {
-                fields.source = report.checked(&entry, "a path, as a string", value::check_inner_path)
+                fields.source = report.checked(&entry, "a path, as a string", value::check_inner_path);
             }
             "dockerfile" => {
                 fields.dockerfile =
@@ -131,7 +131,7 @@ pub(super) fn read(table: &DeTable<'_>, of: &str, report: &mut Report<'_>) -> Fi
             }
             "target" => fields.target = report.checked(&entry, "a string", check_target),
             "build_arguments" => {
-                fields.build_arguments = report.variables(&entry, value::check_argument_name)
+                fields.build_arguments = report.variables(&entry, value::check_argument_name);
             }
             "image" => {
                 fields.image = report.checked(&entry, "an image reference, as a string", |text| {

@@ -413,19 +413,16 @@ fn has_variable(text: &str) -> bool {
     while let Some(c) = chars.next() {
         match c {
             '\'' if previous != '\\' => quoted = !quoted,
-            '$' if !quoted && previous != '\\' => {
-                if chars
-                    .peek()
-                    .is_some_and(|next| next.is_ascii_alphabetic() || matches!(next, '_' | '{' | '('))
-                {
-                    return true;
-                }
-            }
+            '$' if !quoted && previous != '\\' && chars.peek().is_some_and(begins_variable) => return true,
             _ => {}
         }
         previous = c;
     }
     false
+}
+
+fn begins_variable(after_dollar: &char) -> bool {
+    after_dollar.is_ascii_alphabetic() || matches!(after_dollar, '_' | '{' | '(')
 }
 
 /// Checks a command that is a list of words already.
