@@ -132,6 +132,16 @@ id!(
     DeploymentId,
     "dep"
 );
+id!(
+    /// Names an API token (not the token itself, which is kept nowhere).
+    TokenId,
+    "tok"
+);
+id!(
+    /// Names an installation: one Nonna and its state.
+    InstallationId,
+    "nna"
+);
 
 #[cfg(test)]
 mod tests {
