@@ -28,3 +28,5 @@ pub const EXPIRES_AT: &str = "nonna.expires-at";
 /// Which Nonna made it: the installation's id, so that two on one engine
 /// never touch each other's resources.
 pub const INSTALLATION: &str = "nonna.installation";
+/// The port that the service listens on inside its replicas.
+pub const PORT: &str = "nonna.port";
