@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+pub mod context;
 mod follow;
 mod http;
 mod session;
