@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod context;
+pub mod export;
 pub mod id;
 pub mod labels;
 pub mod manifest;
