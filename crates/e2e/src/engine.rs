@@ -22,18 +22,39 @@ pub fn get(path: &str) -> anyhow::Result<Value> {
 /// # Errors
 /// Where the engine cannot be reached.
 pub fn call(method: &str, path: &str) -> anyhow::Result<String> {
+    send(method, path, "application/json", b"")
+}
+
+/// A request with a body: returns what was answered.
+///
+/// # Errors
+/// Where the engine cannot be reached, or answers with a failure.
+pub fn send(method: &str, path: &str, content_type: &str, body: &[u8]) -> anyhow::Result<String> {
     let mut stream = UnixStream::connect("/var/run/docker.sock")
         .context("no container engine answers: run `scripts/setup-engine`")?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(600)))?;
     // HTTP/1.0: the answer is neither chunked nor kept alive.
     write!(
         stream,
-        "{method} /v1.41{path} HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n"
+        "{method} /v1.41{path} HTTP/1.0\r\nHost: engine\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
     )?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let (_, body) = text.split_once("\r\n\r\n").context("no end of the head")?;
-    Ok(body.to_owned())
+    stream.write_all(body)?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (head, answer) = text.split_once("\r\n\r\n").context("no end of the head")?;
+    let status: u16 = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .context("no status")?;
+    // What is removed already is removed.
+    anyhow::ensure!(
+        status < 400 || (method == "DELETE" && status == 404),
+        "{method} {path}: {status} {answer}"
+    );
+    Ok(answer.to_owned())
 }
 
 /// The names of everything an installation has on the engine: containers,

@@ -15,11 +15,15 @@ pub use installation::{Installation, Options, Ran};
 
 use std::path::PathBuf;
 
-/// A program of this workspace that was built beside the running test.
+/// A program of this workspace that was built beside the running test;
+/// `nonna` itself may be named by the variable `NONNA_BIN`.
 ///
 /// # Errors
 /// Where it was not built: says how to.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os("NONNA_BIN").filter(|_| name == "nonna") {
+        return Ok(named.into());
+    }
     let test = std::env::current_exe()?;
     let folders = test.ancestors().skip(1).take(2);
     for folder in folders {
