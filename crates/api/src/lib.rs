@@ -17,9 +17,10 @@ use utoipa::ToSchema;
 pub mod paths;
 
 /// The body of every answer that is not a success.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// What failed, whose fault it is and how to mend it.
+    #[schema(value_type = Object)]
     pub error: Error,
 }
 
@@ -59,6 +60,18 @@ pub struct Page<T> {
     /// Pass as `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// The query of every list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// What [`Page::next`] of the page before said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// At most so many; 1 to 200, by default 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 /// A project and its environments.
@@ -114,16 +127,17 @@ pub struct DeployRequest {
 }
 
 /// What would happen: `POST …/plan`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PlanAnswer {
     /// The plan.
+    #[schema(value_type = Object)]
     pub plan: Plan,
     /// Its digest.
     pub digest: String,
 }
 
 /// What was begun: the answer to everything that takes time.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentAnswer {
     /// The deployment's id.
     pub id: String,
@@ -140,8 +154,10 @@ pub struct DeploymentAnswer {
     /// When it ended.
     pub finished_at: Option<i64>,
     /// How it ended.
+    #[schema(value_type = Option<Object>)]
     pub outcome: Option<Outcome>,
     /// What it does. Nothing to do: no steps, and it is `succeeded` at once.
+    #[schema(value_type = Object)]
     pub plan: Plan,
     /// Where its services are reached, by service name.
     pub urls: BTreeMap<String, Vec<String>>,
@@ -308,7 +324,7 @@ pub struct VariableAnswer {
 }
 
 /// What a change of variables led to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct VariablesAnswer {
     /// The deployment of the services that see a difference; absent where none
     /// does, or with `stage`.
