@@ -90,8 +90,8 @@ async fn main() -> anyhow::Result<()> {
     let image = arguments.next().unwrap_or_else(|| "nonna-test/app:latest".to_owned());
     let other = arguments.next().unwrap_or_else(|| image.clone());
 
-    let config = DockerConfig { installation: "example".to_owned(), ..DockerConfig::default() };
-    let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::connect(config).await?);
+    let config = DockerConfig::new("example");
+    let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::connect(&config).await?);
     eprintln!("on {}", runtime.capabilities().await?.name);
     let journal = Arc::new(MemoryJournal::default());
     let engine = Engine {
