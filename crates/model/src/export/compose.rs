@@ -14,7 +14,7 @@ const FIRST_FREE_PORT: u16 = 1024;
 const SPARE_PORTS: u16 = 8080;
 
 /// Makes `compose.yaml`, `.env.example`, the Dockerfiles that were made for
-/// detected languages, and a `README.md` that says how to start it.
+/// detected languages, and an `EXPORT.md` that says how to start it.
 ///
 /// The files belong into the project's folder, beside its source.
 ///
@@ -51,8 +51,8 @@ pub fn compose(environment: &ExportedEnvironment) -> Result<Vec<ExportFile>, Exp
             contents: env_example(environment, &references, &ports),
         },
         ExportFile {
-            path: "README.md".into(),
-            contents: readme(environment, &ports),
+            path: "EXPORT.md".into(),
+            contents: notes(environment, &ports),
         },
     ];
     files.extend(
@@ -212,11 +212,13 @@ fn health_check(spec: &ServiceSpec) -> Option<Value> {
             in_shell(SCRIPT, &url)
         }
         Probe::Tcp { port } => {
-            const SCRIPT: &str = "if command -v nc >/dev/null; then exec nc -z 127.0.0.1 \"$0\"; fi";
+            // Not every `nc` knows `-z`.
+            const SCRIPT: &str = "if command -v nc >/dev/null; then nc -z 127.0.0.1 \"$0\" 2>/dev/null || \
+                                  nc -w 1 127.0.0.1 \"$0\" </dev/null >/dev/null; fi";
             in_shell(SCRIPT, &port.or(spec.port)?.to_string())
         }
     };
-    Some(timed(test, check))
+    Some(timed(&test, check))
 }
 
 /// The value is the script's `$0`, never part of its text.
@@ -227,7 +229,7 @@ fn in_shell(script: &str, value: &str) -> Vec<String> {
         .collect()
 }
 
-fn timed(test: Vec<String>, check: &HealthCheck) -> Value {
+fn timed(test: &[String], check: &HealthCheck) -> Value {
     json!({
         "test": test,
         "interval": format!("{}ms", check.interval_ms),
@@ -305,7 +307,7 @@ fn env_example(
     out
 }
 
-fn readme(environment: &ExportedEnvironment, ports: &BTreeMap<Name, u16>) -> String {
+fn notes(environment: &ExportedEnvironment, ports: &BTreeMap<Name, u16>) -> String {
     let mut out = format!(
         "# {title}\n\n\
          The environment `{environment}` of the project `{project}`, to be run without Nonna.\n\n\

@@ -18,7 +18,7 @@ const PLACEHOLDER: &str = "REPLACE-ME";
 /// Makes `kubernetes.yaml` with everything but secrets,
 /// `secrets.example.yaml` with a placeholder for each of them, a
 /// `kustomization.yaml` that says where built images are, the Dockerfiles that
-/// were made for detected languages, and a `README.md`.
+/// were made for detected languages, and an `EXPORT.md`.
 ///
 /// # Errors
 /// Where the data cannot be written as YAML.
@@ -61,8 +61,8 @@ pub fn kubernetes(environment: &ExportedEnvironment) -> Result<Vec<ExportFile>, 
         contents: yaml(&[kustomization(environment)])?,
     });
     files.push(ExportFile {
-        path: "README.md".into(),
-        contents: readme(environment, &namespace, !secrets.is_empty()),
+        path: "EXPORT.md".into(),
+        contents: notes(environment, &namespace, !secrets.is_empty()),
     });
     files.extend(
         environment
@@ -434,7 +434,7 @@ fn escape(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-fn readme(environment: &ExportedEnvironment, namespace: &str, has_secrets: bool) -> String {
+fn notes(environment: &ExportedEnvironment, namespace: &str, has_secrets: bool) -> String {
     let mut out = format!(
         "# {title}\n\n\
          The environment `{environment}` of the project `{project}`, to be run on Kubernetes without Nonna.\n\n",
@@ -442,45 +442,35 @@ fn readme(environment: &ExportedEnvironment, namespace: &str, has_secrets: bool)
         environment = environment.environment,
         project = environment.project,
     );
-    let mut step = 0;
-    let mut add = |text: String| {
-        step += 1;
-        out.push_str(&format!("{step}. {text}\n"));
-    };
-    if environment
+    let built: Vec<&ExportedService> = environment
         .services
         .iter()
-        .any(|service| service.pulled_image().is_none())
-    {
-        add(
-            "Build the images, push them to your registry, and put its name into `kustomization.yaml`:"
-                .into(),
-        );
-        for service in environment
-            .services
-            .iter()
-            .filter(|service| service.pulled_image().is_none())
-        {
+        .filter(|service| service.pulled_image().is_none())
+        .collect();
+    if !built.is_empty() {
+        out.push_str("1. Build the images from the project's folder, push them to your registry, and put its name into `kustomization.yaml`:\n\n");
+        for service in built {
             let folder = service.build.as_ref().map_or(".", |build| build.folder.as_str());
             let file = service
                 .dockerfile()
                 .map(|file| format!(" --file {folder}/{file}"))
                 .unwrap_or_default();
-            add(format!(
-                "`docker build --tag registry.example.org/{}:{}{file} {folder}`",
+            out.push_str(&format!(
+                "       docker build --tag registry.example.org/{}:{}{file} {folder}\n",
                 environment.image_name(service),
                 service.release.number,
             ));
         }
+        out.push('\n');
     }
     if has_secrets {
-        add(format!(
-            "Make the namespace (`kubectl create namespace {namespace}`), copy `secrets.example.yaml`, replace each \
+        out.push_str(&format!(
+            "1. Make the namespace (`kubectl create namespace {namespace}`), copy `secrets.example.yaml`, replace each \
              `{PLACEHOLDER}`, and `kubectl apply --filename` the copy. The values of secrets are not in any of these \
-             files."
+             files.\n"
         ));
     }
-    add("`kubectl apply --kustomize .`".into());
+    out.push_str("1. `kubectl apply --kustomize .`\n");
     out.push_str(
         "\n## What to look at\n\n\
          - Volumes ask for 1Gi each and begin empty: set the size in `kubernetes.yaml`, and copy the data.\n\
