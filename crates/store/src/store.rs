@@ -118,13 +118,15 @@ pub trait Store: Journal {
     ///
     /// # Errors
     /// As [`Store::create_deployment`]; `NotFound`; `Conflict` where it is no
-    /// longer queued or the plan is for another environment.
+    /// longer queued, or the plan is for an environment of another name.
     async fn replace_plan(&self, deployment: &DeploymentId, plan: &Plan) -> Result<()>;
 
     /// Marks that its turn has come. Doing it twice is doing it once.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` where it is finished already.
+    /// `NotFound`; `Conflict` where it is finished already; `PlanChanged`
+    /// (retryable) where it was queued and what is current is no longer what
+    /// the plan was made of: plan again and [`Store::replace_plan`].
     async fn start_deployment(&self, deployment: &DeploymentId) -> Result<()>;
 
     /// Asks that it be cancelled, and tells how far it is: the caller cancels
