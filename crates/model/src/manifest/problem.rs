@@ -143,7 +143,7 @@ impl<'t> Report<'t> {
     }
 
     fn push(&mut self, at: &Range<usize>, message: String, suggestion: Option<String>) {
-        if self.found.len() >= MAX_PROBLEMS || !self.seen.insert((at.start, message.clone())) {
+        if self.is_full() || !self.seen.insert((at.start, message.clone())) {
             return;
         }
         let start = floor(self.text, at.start);
@@ -174,6 +174,12 @@ impl<'t> Report<'t> {
             caret,
             length: width.min(room).max(1),
         });
+    }
+
+    /// Whether nothing more will be listed, so that nothing more needs to be
+    /// guessed.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= MAX_PROBLEMS
     }
 
     /// Whether nothing is wrong so far.

@@ -83,6 +83,9 @@ impl Report<'_> {
 
     /// Notes a field that nobody knows, with the one that was meant.
     pub(super) fn unknown(&mut self, entry: &Entry<'_, '_>, known: &[Field], of: &str) {
+        if self.is_full() {
+            return;
+        }
         let name = shorten(entry.name);
         let meant = closest(entry.name, known);
         if meant.is_none()
@@ -399,7 +402,7 @@ pub(super) fn nearest<W: AsRef<str> + Display>(word: &str, of: impl Iterator<Ite
     if word.len() > 64 {
         return None;
     }
-    of.map(|candidate| (strsim::damerau_levenshtein(word, candidate.as_ref()), candidate))
+    of.map(|candidate| (strsim::osa_distance(word, candidate.as_ref()), candidate))
         .filter(|(distance, candidate)| {
             *distance <= (word.len().max(candidate.as_ref().len()) / 3).max(1)
                 && *distance < candidate.as_ref().len()

@@ -1,7 +1,7 @@
 //! Laying an environment's overrides over the services, and the mistakes that
 //! only show when several fields or services are seen together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::declaration::{DeclaredPort, DeclaredSource, ServiceDeclaration};
 use super::problem::Report;
@@ -266,17 +266,13 @@ fn check_routes(services: &BTreeMap<Name, Fields>, report: &mut Report<'_>) {
         .flat_map(|(name, fields)| routes(fields).map(move |(route, at)| (at, route, name)))
         .collect();
     all.sort_by_key(|(at, ..)| at.start);
-    let mut seen: BTreeSet<&RouteSpec> = BTreeSet::new();
-    for (at, route, _) in &all {
-        if seen.insert(route) {
-            continue;
-        }
-        let first = all
-            .iter()
-            .find(|(_, other, _)| other == route)
-            .map(|(.., name)| name);
-        if let Some(first) = first {
-            report.add(at, format!("this domain leads to the service `{first}` already"));
+    let mut seen: BTreeMap<&RouteSpec, &Name> = BTreeMap::new();
+    for (at, route, name) in all {
+        match seen.get(route) {
+            Some(first) => report.add(at, format!("this domain leads to the service `{first}` already")),
+            None => {
+                seen.insert(route, name);
+            }
         }
     }
 }

@@ -108,8 +108,8 @@ fn overrides(entry: &Entry<'_, '_>, known: Option<&[String]>, report: &mut Repor
                 let (Some(known), super::reader::Value::Table(table)) = (known, field.get()) else {
                     continue;
                 };
-                for one in entries(table) {
-                    check_declared(&one, known, report);
+                for one in entries(table).iter().take(MAX_SERVICES) {
+                    check_declared(one, known, report);
                 }
             }
             _ => report.unknown(&field, ENVIRONMENT, "of an environment"),
@@ -124,6 +124,9 @@ fn check_declared(one: &Entry<'_, '_>, known: &[String], report: &mut Report<'_>
         return;
     };
     if known.is_empty() && one.name == DEFAULT_SERVICE || known.iter().any(|known| known == one.name) {
+        return;
+    }
+    if report.is_full() {
         return;
     }
     let near = if known.is_empty() {

@@ -128,7 +128,7 @@ fn lines(services: &[(Name, Vec<String>)]) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_makes_it_panic(parts in prop::collection::vec(fragment(), 0..24)) {
