@@ -1,1 +1,4 @@
 //! Fakes, conformance suites, fault injection, sample apps.
+
+pub mod router;
+pub mod runtime;
