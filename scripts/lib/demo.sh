@@ -10,6 +10,8 @@ DEMO_SETTINGS="$DEMO_DIR/nonna-server.toml"
 DEMO_INSTALLATION="$DEMO_DIR/installation"
 # The base images that setup had to make or pull for the demo, one a line.
 DEMO_IMAGES="$DEMO_DIR/images"
+# There where the engine's build cache was empty before the demo: then it is emptied after it.
+DEMO_NO_CACHE="$DEMO_DIR/no-build-cache"
 
 NONNA_PROFILE="${NONNA_PROFILE:-ci}"
 NONNA_BIN="${NONNA_BIN:-${CARGO_TARGET_DIR:-$ROOT/target}/$NONNA_PROFILE/nonna}"
