@@ -1,0 +1,186 @@
+//! What an environment should be, of a folder and flags: reads the manifest,
+//! scans what is built and sends what the server lacks.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use nonna_api::DesiredRequest;
+use nonna_client::context::{ScanOptions, scan};
+use nonna_client::{Client, Place};
+use nonna_engine::{Code, Error};
+use nonna_model::manifest::{DEFAULT_SERVICE, DeclaredSource, ServiceDeclaration};
+
+use crate::args::DesiredArgs;
+use crate::commands::Context;
+use crate::fail::{Failure, Result};
+use crate::output::units::{bytes, count};
+use crate::project::{self, Project};
+
+/// How often contents are sent again that got lost on the way.
+const ATTEMPTS: usize = 3;
+
+/// Finds the project and puts together what is asked of the server.
+pub(crate) async fn desired(
+    context: &Context,
+    client: &Client,
+    args: &DesiredArgs,
+) -> Result<(Place, DesiredRequest)> {
+    let project = Project::find(args.path.as_deref())?;
+    let place = project::place(&context.global, &project)?;
+    let environment = place
+        .environment
+        .parse()
+        .map_err(|error: nonna_model::InvalidName| Failure::usage(error.to_string()))?;
+    let declared = project.manifest.resolve(&environment);
+    let wanted = select(&declared, args)?;
+    let replaced = args.image.as_ref().map(|_| by_image(&wanted)).transpose()?;
+
+    let mut contexts = BTreeMap::new();
+    let mut sent: BTreeMap<(PathBuf, String), String> = BTreeMap::new();
+    for service in &wanted {
+        if replaced.as_deref() == Some(service.name.as_str()) {
+            continue;
+        }
+        match &service.source {
+            DeclaredSource::Image { reference } => {
+                if args.pull {
+                    pull(context, client, reference).await?;
+                }
+            }
+            DeclaredSource::Folder { path, dockerfile, .. } => {
+                let mut options = ScanOptions::default();
+                if let Some(dockerfile) = dockerfile {
+                    options.dockerfile.clone_from(dockerfile);
+                }
+                let key = (project.folder.join(path), options.dockerfile.clone());
+                let digest = match sent.get(&key) {
+                    Some(digest) => digest.clone(),
+                    None => {
+                        let digest = send(context, client, service, &key.0, &options).await?;
+                        sent.insert(key, digest.clone());
+                        digest
+                    }
+                };
+                contexts.insert(service.name.to_string(), digest);
+            }
+        }
+    }
+    if let Some(reference) = args.image.as_ref().filter(|_| args.pull) {
+        pull(context, client, reference).await?;
+    }
+    let mut services: Vec<String> = args.services.iter().map(ToString::to_string).collect();
+    if let (Some(name), true) = (&replaced, services.is_empty()) {
+        // An image is for one service; what else the folder may hold is not
+        // asked for.
+        services.push(name.clone());
+    }
+    Ok((
+        place,
+        DesiredRequest {
+            manifest: project.text,
+            contexts,
+            services,
+            image: args.image.clone(),
+            prune: args.prune,
+            force: args.force,
+        },
+    ))
+}
+
+/// The services that are asked for.
+fn select<'d>(declared: &'d [ServiceDeclaration], args: &DesiredArgs) -> Result<Vec<&'d ServiceDeclaration>> {
+    if let Some(unknown) = args
+        .services
+        .iter()
+        .find(|name| !declared.iter().any(|service| service.name == **name))
+    {
+        let known: Vec<&str> = declared.iter().map(|service| service.name.as_str()).collect();
+        return Err(Failure::usage_hint(
+            format!("There is no service `{unknown}` in the manifest."),
+            format!("There is: {}.", known.join(", ")),
+        ));
+    }
+    let asked =
+        |service: &&ServiceDeclaration| args.services.is_empty() || args.services.contains(&service.name);
+    let mut wanted: Vec<&ServiceDeclaration> = declared.iter().filter(asked).collect();
+    if args.image.is_some() && args.services.is_empty() && wanted.len() > 1 {
+        wanted.retain(|service| service.name.as_str() == DEFAULT_SERVICE);
+    }
+    Ok(wanted)
+}
+
+/// The service that `--image` is for.
+fn by_image(wanted: &[&ServiceDeclaration]) -> Result<String> {
+    match wanted {
+        [only] => Ok(only.name.to_string()),
+        _ => Err(Failure::usage_hint(
+            "An image is for one service, and there are several.",
+            "Say which one with `--service NAME`.",
+        )),
+    }
+}
+
+async fn pull(context: &Context, client: &Client, reference: &str) -> Result {
+    context.printer.note(&format!(
+        "Fetching {}",
+        context.printer.paint_err(crate::output::Paint::Strong, reference)
+    ));
+    Ok(client.pull(reference).await?)
+}
+
+/// Scans a folder and sends what the server lacks of it.
+async fn send(
+    context: &Context,
+    client: &Client,
+    service: &ServiceDeclaration,
+    folder: &std::path::Path,
+    options: &ScanOptions,
+) -> Result<String> {
+    if !folder.is_dir() {
+        return Err(Error::user(
+            Code::InvalidContext,
+            format!(
+                "The folder {} of the service {} is not there.",
+                folder.display(),
+                service.name
+            ),
+        )
+        .hint("Mend `source` in nonna.toml.")
+        .into());
+    }
+    let scanned = scan(folder, options)?;
+    for warning in &scanned.warnings {
+        context.printer.warning(warning);
+    }
+    for attempt in 1.. {
+        let answer = client.announce_context(&scanned.manifest).await?;
+        if answer.digest != scanned.digest {
+            return Err(
+                Error::bug("Client and server disagree about the digest of the build context.")
+                    .hint("They may be of different versions: see `nonna version`.")
+                    .into(),
+            );
+        }
+        if answer.missing.is_empty() {
+            break;
+        }
+        let frames = scanned.frames(&answer.missing);
+        context.printer.note(&format!(
+            "Sending {} of {} ({}) for {}",
+            answer.missing.len(),
+            count(scanned.manifest.blobs().len(), "file"),
+            bytes(frames.remaining()),
+            service.name
+        ));
+        match client
+            .send_blobs(&answer.digest, scanned.frame_stream(&answer.missing))
+            .await
+        {
+            Ok(()) => break,
+            // What arrived is kept: only the rest is sent again.
+            Err(error) if error.retryable && attempt < ATTEMPTS => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(scanned.digest)
+}

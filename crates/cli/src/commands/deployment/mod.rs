@@ -1,0 +1,14 @@
+//! Plans and deployments.
+
+mod apply;
+mod desired;
+mod draw;
+mod follow;
+mod plain;
+mod progress;
+mod show;
+mod words;
+
+pub(crate) use apply::deploy;
+pub(crate) use follow::{follow, take};
+pub(crate) use show::plan;

@@ -1,0 +1,13 @@
+//! The server as a whole, and this program.
+
+mod backup;
+mod completions;
+mod doctor;
+mod login;
+mod version;
+
+pub(crate) use backup::backup;
+pub(crate) use completions::completions;
+pub(crate) use doctor::doctor;
+pub(crate) use login::login;
+pub(crate) use version::version;
