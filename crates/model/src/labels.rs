@@ -30,3 +30,16 @@ pub const EXPIRES_AT: &str = "nonna.expires-at";
 pub const INSTALLATION: &str = "nonna.installation";
 /// The port that the service listens on inside its replicas.
 pub const PORT: &str = "nonna.port";
+/// On an image: the installation that built it. Images have keys of their own
+/// because containers inherit their image's labels: one that somebody starts
+/// by hand must not look like a replica.
+pub const IMAGE_INSTALLATION: &str = "nonna.image.installation";
+/// On an image: the environment's id.
+pub const IMAGE_ENVIRONMENT: &str = "nonna.image.environment";
+/// On an image: the service's id.
+pub const IMAGE_SERVICE: &str = "nonna.image.service";
+/// On an image: the digest of all that it was built from and how. Two builds
+/// with the same one need not both be made.
+pub const IMAGE_BUILD: &str = "nonna.image.build";
+/// On an image: what built it: `Dockerfile`, `python` …
+pub const IMAGE_BUILDER: &str = "nonna.image.builder";
