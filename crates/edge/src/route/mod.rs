@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 pub(crate) use nonna_model::service::Protocol;
 
-pub(crate) use service::{Backend, InFlight, Service, Upstream};
+pub(crate) use service::{InFlight, Service, Upstream};
 pub(crate) use table::{Routes, Table, host_of};
 
 /// A host and a path prefix that lead to a service.

@@ -1,6 +1,7 @@
 //! TLS at the edge: which certificate a client gets, and where certificates
 //! come from.
 
+pub mod acme;
 mod certificates;
 mod challenges;
 mod local;
