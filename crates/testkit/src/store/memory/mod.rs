@@ -1,0 +1,40 @@
+//! A store in memory: for tests of what uses a store, and the model that real
+//! stores are compared with.
+
+mod port;
+mod state;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nonna_engine::Result;
+
+use state::State;
+
+/// A store that forgets everything when it is dropped.
+#[derive(Default)]
+pub struct MemoryStore(Mutex<State>);
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn read(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does all of it or nothing.
+    fn write<T>(&self, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.read();
+        let mut changed = state.clone();
+        let answer = work(&mut changed)?;
+        *state = changed;
+        Ok(answer)
+    }
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
