@@ -57,7 +57,8 @@ impl Client {
         })
     }
 
-    /// Calls the engine; while it cannot be reached, tries again for a while.
+    /// Calls the engine; while it cannot be reached, or its answer is one of
+    /// the moment, tries again for a while.
     /// Every call must be one that can be made twice.
     pub(crate) async fn call<T, F>(&self, call: impl Fn(Docker) -> F) -> Result<T, Refusal>
     where
@@ -67,8 +68,11 @@ impl Client {
         let mut pause = RETRY_FIRST;
         loop {
             match call(self.docker.clone()).await {
-                Err(e) if error::is_unreachable(&e) && Instant::now() + pause < deadline => {
-                    tracing::debug!(error = %e, "the container engine cannot be reached; trying again");
+                Err(e)
+                    if (error::is_unreachable(&e) || error::is_in_between(&e))
+                        && Instant::now() + pause < deadline =>
+                {
+                    tracing::debug!(error = %e, "the container engine cannot answer; trying again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY_LONGEST);
                 }

@@ -35,6 +35,12 @@ pub(crate) fn is_unreachable(error: &Refusal) -> bool {
     }
 }
 
+/// Whether the answer holds a state that Docker does not have: Podman says
+/// `stopped` for the moment between the end of a process and `exited`.
+pub(crate) fn is_in_between(error: &Refusal) -> bool {
+    matches!(error, Refusal::JsonDataError { message, .. } if message.contains("unknown variant `stopp"))
+}
+
 /// The engine's own words.
 pub(crate) fn words(error: &Refusal) -> String {
     match error {

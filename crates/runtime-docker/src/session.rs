@@ -25,6 +25,10 @@ use crate::{error, launch as body, listeners, names, stop};
 
 /// What a terminal sends for the end of input.
 const END_OF_TRANSMISSION: u8 = 4;
+/// The exit code of what was killed.
+const KILLED: i64 = 137;
+/// How often a size is tried to be set.
+const RESIZE_ATTEMPTS: u32 = 20;
 /// How often, and how long apart, it is asked whether a command that closed
 /// its output has ended.
 const END_ATTEMPTS: u32 = 200;
@@ -50,7 +54,19 @@ enum Terminal<'a> {
 
 impl Terminal<'_> {
     async fn resize(&self, client: &Client, columns: u16, rows: u16) {
-        let resized = match self {
+        // A command that has only just been started may have no terminal yet.
+        for _ in 0..RESIZE_ATTEMPTS {
+            match self.try_resize(client, columns, rows).await {
+                Ok(()) => return,
+                // It may have ended just now; a wrong size hurts nobody.
+                Err(e) => tracing::debug!(error = %e, "a terminal could not be resized"),
+            }
+            tokio::time::sleep(END_PAUSE).await;
+        }
+    }
+
+    async fn try_resize(&self, client: &Client, columns: u16, rows: u16) -> Result<(), Refusal> {
+        match self {
             Self::Container(id) => {
                 let options = ResizeContainerTTYOptions {
                     h: i32::from(rows),
@@ -65,10 +81,6 @@ impl Terminal<'_> {
                 };
                 client.docker.resize_exec(id, options).await
             }
-        };
-        // It may have ended just now; a wrong size hurts nobody.
-        if let Err(e) = resized {
-            tracing::debug!(error = %e, "a terminal could not be resized");
         }
     }
 }
@@ -249,8 +261,13 @@ async fn exit_code(client: &Client, exec: &str, what: &str) -> Result<i64> {
     loop {
         let seen = client
             .call(|docker| async move { docker.inspect_exec(exec).await })
-            .await
-            .map_err(|e| client.refused(what, &e))?;
+            .await;
+        let seen = match seen {
+            Ok(seen) => seen,
+            // The replica ended, and the command with it.
+            Err(e) if error::is_missing(&e) => return Ok(KILLED),
+            Err(e) => return Err(client.refused(what, &e)),
+        };
         match seen.exit_code {
             Some(code) if seen.running != Some(true) => return Ok(code),
             _ if attempts < END_ATTEMPTS => attempts += 1,
@@ -292,12 +309,12 @@ async fn pump(
         output: sender,
         ..
     } = command;
-    if let Some((columns, rows)) = size {
-        terminal.resize(client, columns, rows).await;
-    }
     // Both at once: a command that does not read must not keep us from
     // reading what it writes.
     let inward = async {
+        if let Some((columns, rows)) = size {
+            terminal.resize(client, columns, rows).await;
+        }
         pass_in(client, incoming, input, size.is_some(), terminal).await;
         std::future::pending::<()>().await;
     };

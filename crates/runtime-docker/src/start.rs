@@ -229,6 +229,9 @@ struct Waiting<'a> {
     restarts_before: u32,
     exits: u32,
     last_exit: Option<Exit>,
+    /// When its process was started, as the engine says it, and when we saw
+    /// that first.
+    running: (Option<String>, Instant),
     answer: Option<Answer>,
     /// Since when it listens so wrongly.
     misplaced: Option<(Misplaced, Instant)>,
@@ -247,6 +250,7 @@ impl<'a> Waiting<'a> {
             restarts_before: observe::restarts(seen),
             exits: 0,
             last_exit: None,
+            running: (None, now),
             answer: None,
             misplaced: None,
             looked: now,
@@ -292,7 +296,7 @@ impl<'a> Waiting<'a> {
     /// Asks the replica. Whether it is healthy.
     async fn ask(&mut self, seen: &ContainerInspectResponse) -> Result<bool> {
         if self.check == Check::Process {
-            let settled = self.begun.elapsed() >= SETTLE;
+            let settled = self.has_run_for(seen) >= SETTLE;
             self.answer = Some(Answer {
                 healthy: settled,
                 words: format!("the process has run for {}", crate::health::words_of(SETTLE)),
@@ -311,6 +315,15 @@ impl<'a> Waiting<'a> {
         let healthy = asked.healthy;
         self.answer = Some(asked);
         Ok(healthy)
+    }
+
+    /// How long we have seen the same process run.
+    fn has_run_for(&mut self, seen: &ContainerInspectResponse) -> Duration {
+        let started = seen.state.as_ref().and_then(|state| state.started_at.clone());
+        if self.running.0 != started {
+            self.running = (started, Instant::now());
+        }
+        self.running.1.elapsed()
     }
 
     fn healthy(self, seen: &ContainerInspectResponse) -> Endpoint {
@@ -376,7 +389,9 @@ impl<'a> Waiting<'a> {
             return Ok(());
         }
         self.exits = exits;
-        if ended || self.last_exit.is_none() {
+        // Once it runs again, the engine has forgotten how it ended; the next
+        // end will tell.
+        if ended {
             self.last_exit = Some(exit_of(seen));
         }
         self.judge_exit(seen).await
