@@ -34,6 +34,9 @@ pub struct EdgeConfig {
     pub timeouts: Timeouts,
     /// Where access records go.
     pub access: Option<Arc<dyn AccessSink>>,
+    /// Listen, but accept nothing until `EdgeHandle::open`: so that nobody is
+    /// told "unknown host" before the routes are known.
+    pub closed: bool,
 }
 
 impl Default for EdgeConfig {
@@ -49,6 +52,7 @@ impl Default for EdgeConfig {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             access: None,
+            closed: false,
         }
     }
 }

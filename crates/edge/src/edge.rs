@@ -61,6 +61,7 @@ impl Edge {
             connections: std::sync::atomic::AtomicU64::new(0),
             epoch: Instant::now(),
             wanted: ArcSwap::from_pointee(HashSet::new()),
+            open: watch::Sender::new(!config.closed),
             ending: watch::Sender::new(false),
             abort: watch::Sender::new(false),
             workers,
@@ -267,6 +268,12 @@ impl EdgeHandle {
 
     pub(crate) fn tls(&self) -> Option<&Arc<Tls>> {
         self.0.shared.tls.as_ref()
+    }
+
+    /// Begins to accept, where the edge was started closed: connections that
+    /// came meanwhile have waited.
+    pub fn open(&self) {
+        self.0.shared.open.send_replace(true);
     }
 
     /// Stops accepting, lets what is in flight end (new requests on open

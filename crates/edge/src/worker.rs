@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) epoch: Instant,
     /// Replicas that any service has: others' connections are closed.
     pub(crate) wanted: ArcSwap<std::collections::HashSet<u64>>,
+    /// The routes are known: connections may be accepted.
+    pub(crate) open: watch::Sender<bool>,
     /// The edge is ending: nothing new is accepted.
     pub(crate) ending: watch::Sender<bool>,
     /// The deadline for what is in flight passed.
@@ -275,13 +277,18 @@ impl Worker {
     }
 
     async fn run(self: Rc<Self>, doors: Vec<Door>) {
+        let mut ending = self.shared.ending.subscribe();
+        let mut open = self.shared.open.subscribe();
+        tokio::select! {
+            _ = open.wait_for(|open| *open) => {}
+            _ = ending.wait_for(|ending| *ending) => return,
+        }
         let mut accepting = Vec::with_capacity(doors.len());
         for door in doors {
             let accept = accept(Rc::clone(&self), door.listener, door.tls, door.port);
             accepting.push(tokio::task::spawn_local(accept));
         }
         tokio::task::spawn_local(Rc::clone(&self).tick());
-        let mut ending = self.shared.ending.subscribe();
         let mut abort = self.shared.abort.subscribe();
         let _ = ending.wait_for(|ending| *ending).await;
         for task in accepting {
