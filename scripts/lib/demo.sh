@@ -40,7 +40,7 @@ demo_resources() {
 # The images that were built for the demo: tags with the installation's label.
 demo_built_images() {
   [[ -s $DEMO_INSTALLATION ]] || return 0
-  engine_api "http://engine/images/json?filters=$(url_encode "{\"label\":[\"nonna.installation=$(<"$DEMO_INSTALLATION")\"]}")" |
+  engine_api "http://engine/images/json?filters=$(url_encode "{\"label\":[\"nonna.image.installation=$(<"$DEMO_INSTALLATION")\"]}")" |
     jq -r '.[].Id' | sort -u
 }
 
