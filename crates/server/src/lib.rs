@@ -1,1 +1,31 @@
-//! The control plane: HTTP API, authentication, deployments, status page.
+//! The control plane: HTTP API, authentication, deployments, status page, and
+//! the wiring of the adapters to the engine.
+//!
+//! [`run`] is the whole process; [`Server::start`] puts a server together from
+//! any parts, which is how a program, or a test, embeds one.
+
+#![deny(unsafe_code)]
+
+mod auth;
+pub mod config;
+mod deploy;
+mod doctor;
+mod export;
+mod hosts;
+mod http;
+mod listen;
+mod pages;
+pub mod parts;
+mod server;
+pub mod systemd;
+mod telemetry;
+mod wiring;
+
+pub use auth::request_code as request_login_code;
+pub use config::{Config, Sources};
+pub use hosts::default_host;
+pub use listen::Inherited;
+pub use parts::ServerParts;
+pub use server::{Server, ServerHandle};
+pub use telemetry::init as init_logging;
+pub use wiring::{run, run_with};

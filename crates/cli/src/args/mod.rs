@@ -1,6 +1,7 @@
 //! What the command line may say. No command does anything here.
 
 mod deploy;
+mod server;
 mod service;
 mod variable;
 
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use nonna_model::Name;
 
 pub(crate) use deploy::{DeployArgs, DesiredArgs, FollowArgs, PlanArgs};
+pub(crate) use server::{InstallArgs, LoginCodeArgs, ServerArgs, ServerCommand, ServerFlags};
 pub(crate) use service::{
     DestroyArgs, ExecArgs, LogsArgs, OpenArgs, PauseArgs, ReleasesArgs, RollbackArgs, RunArgs, ScaleArgs,
     SessionArgs,
@@ -101,6 +103,8 @@ pub(crate) struct GlobalArgs {
 /// The commands, in the order of a newcomer's need.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run Nonna on this machine: everything is in this one process.
+    Server(ServerArgs),
     /// Log in to a server and remember it.
     Login(LoginArgs),
     /// Write a nonna.toml with comments into a folder.

@@ -30,6 +30,7 @@ pub(crate) struct Context {
 /// Does what a command says.
 pub(crate) fn run(context: &Context, command: Command) -> Result {
     match command {
+        Command::Server(args) => system::server(context, args),
         Command::Init(args) => folder::init(context, &args),
         Command::Completions(args) => {
             system::completions(context, &args);
@@ -71,12 +72,12 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Doctor => system::doctor(context).await,
         Command::Version => system::version(context).await,
         // These need no server and were done before.
-        Command::Init(_) | Command::Completions(_) => Ok(()),
+        Command::Server(_) | Command::Init(_) | Command::Completions(_) => Ok(()),
     }
 }
 
 /// Runs a client's work: one thread is enough for it.
-fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

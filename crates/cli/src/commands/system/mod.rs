@@ -4,10 +4,12 @@ mod backup;
 mod completions;
 mod doctor;
 mod login;
+mod server;
 mod version;
 
 pub(crate) use backup::backup;
 pub(crate) use completions::completions;
 pub(crate) use doctor::doctor;
 pub(crate) use login::login;
+pub(crate) use server::server;
 pub(crate) use version::version;

@@ -1,0 +1,57 @@
+//! An environment as files that run without Nonna.
+
+use std::collections::BTreeMap;
+
+use nonna_engine::{Code, Error, Result};
+use nonna_model::export::{ExportedBuild, ExportedEnvironment, ExportedService, compose, kubernetes};
+use nonna_model::service::Source;
+use nonna_store::records::EnvironmentSnapshot;
+
+/// The files of a format, by path.
+pub(crate) fn files(
+    snapshot: &EnvironmentSnapshot,
+    format: Option<&str>,
+) -> Result<BTreeMap<String, String>> {
+    let environment = ExportedEnvironment {
+        project: snapshot.scope.project_name.clone(),
+        environment: snapshot.scope.environment_name.clone(),
+        services: snapshot
+            .services
+            .iter()
+            .filter_map(|service| {
+                let current = service.current.as_ref()?;
+                Some(ExportedService {
+                    name: service.name.clone(),
+                    release: current.release.clone(),
+                    replicas: if current.paused { 0 } else { current.replicas },
+                    build: match &current.release.spec.source {
+                        Source::Build(_) => Some(ExportedBuild {
+                            folder: ".".to_owned(),
+                            generated_dockerfile: None,
+                        }),
+                        Source::Image { .. } => None,
+                    },
+                })
+            })
+            .collect(),
+    };
+    if environment.services.is_empty() {
+        return Err(Error::user(
+            Code::Conflict,
+            "Nothing of this environment was deployed yet: there is nothing to export.",
+        ));
+    }
+    let files = match format {
+        None | Some("compose") => compose(&environment),
+        Some("kubernetes") => kubernetes(&environment),
+        Some(other) => {
+            let shown: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
+            return Err(Error::user(
+                Code::InvalidInput,
+                format!("`{shown}` is no format: write `compose` or `kubernetes`."),
+            ));
+        }
+    };
+    let files = files.map_err(|e| Error::bug(e.to_string()))?;
+    Ok(files.into_iter().map(|f| (f.path, f.contents)).collect())
+}

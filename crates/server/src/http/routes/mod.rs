@@ -1,0 +1,26 @@
+//! The operations, one file a noun.
+
+mod answers;
+mod contexts;
+mod deployments;
+mod environments;
+mod logs;
+mod meta;
+mod services;
+mod sessions;
+mod variables;
+
+use super::registry::Registry;
+
+pub(crate) use answers::service as service_answer;
+
+pub(super) fn all(registry: Registry) -> Registry {
+    let registry = meta::register(registry);
+    let registry = contexts::register(registry);
+    let registry = environments::register(registry);
+    let registry = variables::register(registry);
+    let registry = deployments::register(registry);
+    let registry = services::register(registry);
+    let registry = logs::register(registry);
+    sessions::register(registry)
+}

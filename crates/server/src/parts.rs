@@ -1,0 +1,192 @@
+//! What a server is put together from: the ports, and the few things beyond
+//! them that the API shows. Tests bring fakes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use nonna_api::{ContextAnswer, LogLineAnswer};
+use nonna_engine::ports::runtime::LogQuery;
+use nonna_engine::ports::{Builder, Journal, Router, Runtime};
+use nonna_engine::{Code, Error, Result};
+use nonna_model::context::ContextManifest;
+use nonna_store::Store;
+
+/// Build contexts as the API takes them in.
+#[async_trait]
+pub trait Contexts: Send + Sync {
+    /// Notes which files a context has; answers which contents are missing.
+    ///
+    /// # Errors
+    /// `InvalidContext`.
+    async fn announce(&self, manifest: ContextManifest) -> Result<ContextAnswer>;
+
+    /// Takes missing contents, as a stream of frames
+    /// ([`nonna_model::context`]), and makes the context usable.
+    ///
+    /// # Errors
+    /// `InvalidContext`, `DiskFull`.
+    async fn receive(&self, digest: &str, body: BoxStream<'static, std::io::Result<Bytes>>) -> Result<()>;
+}
+
+/// How the edge fares.
+#[async_trait]
+pub trait EdgeStatus: Send + Sync {
+    /// Its counters in Prometheus' text format.
+    fn metrics(&self) -> String;
+
+    /// When each host's certificate ends (seconds since 1970, UTC; `None`:
+    /// there is none) and what the last failure to get one was.
+    fn certificates(&self) -> Vec<CertificateState>;
+
+    /// Begins to accept requests: the routes are known now.
+    fn open(&self);
+
+    /// Lets what is under way end within this time, then ends it all.
+    async fn close(&self, patience: std::time::Duration);
+}
+
+/// How it stands with one host's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateState {
+    /// The host.
+    pub host: String,
+    /// When it ends: seconds since 1970, UTC.
+    pub expires: Option<i64>,
+    /// Why there is none, or no newer one.
+    pub error: Option<String>,
+}
+
+/// The edge's access log.
+#[async_trait]
+pub trait LogSource: Send + Sync {
+    /// The requests of the service with this label (`shop/production/web`);
+    /// `name` is what the answers call it.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    async fn access(
+        &self,
+        label: &str,
+        name: &str,
+        query: &LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLineAnswer>>>;
+
+    /// Writes down what is on its way.
+    async fn flush(&self);
+}
+
+/// A copy of the server's own state.
+#[async_trait]
+pub trait Backup: Send + Sync {
+    /// The backup, piece by piece.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`, `DiskFull`.
+    async fn backup(&self) -> Result<BoxStream<'static, std::io::Result<Bytes>>>;
+}
+
+/// What a server is put together from.
+#[derive(Clone)]
+pub struct ServerParts {
+    /// Where services run.
+    pub runtime: Arc<dyn Runtime>,
+    /// What makes images.
+    pub builder: Arc<dyn Builder>,
+    /// What leads requests to replicas.
+    pub router: Arc<dyn Router>,
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// The journal; the store itself, or something around it that watches or
+    /// fails on purpose.
+    pub journal: Arc<dyn Journal>,
+    /// Build contexts.
+    pub contexts: Arc<dyn Contexts>,
+    /// The edge, beyond its routes.
+    pub edge: Arc<dyn EdgeStatus>,
+    /// Access logs.
+    pub logs: Arc<dyn LogSource>,
+    /// Backups.
+    pub backup: Arc<dyn Backup>,
+}
+
+impl ServerParts {
+    /// Parts of the ports alone: contexts are refused, and there is no edge to
+    /// ask, no access log, no backup.
+    #[must_use]
+    pub fn new(
+        runtime: Arc<dyn Runtime>,
+        builder: Arc<dyn Builder>,
+        router: Arc<dyn Router>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        let absent = Arc::new(Absent);
+        Self {
+            runtime,
+            builder,
+            router,
+            journal: Arc::clone(&store) as Arc<dyn Journal>,
+            store,
+            contexts: Arc::clone(&absent) as Arc<dyn Contexts>,
+            edge: Arc::clone(&absent) as Arc<dyn EdgeStatus>,
+            logs: Arc::clone(&absent) as Arc<dyn LogSource>,
+            backup: absent,
+        }
+    }
+}
+
+/// What stands in for a part that a server does not have.
+#[derive(Debug, Clone, Copy)]
+struct Absent;
+
+fn absent(what: &str) -> Error {
+    Error::provider(Code::NotFound, format!("This server has no {what}."))
+}
+
+#[async_trait]
+impl Contexts for Absent {
+    async fn announce(&self, _manifest: ContextManifest) -> Result<ContextAnswer> {
+        Err(absent("place for build contexts"))
+    }
+
+    async fn receive(&self, _digest: &str, _body: BoxStream<'static, std::io::Result<Bytes>>) -> Result<()> {
+        Err(absent("place for build contexts"))
+    }
+}
+
+#[async_trait]
+impl EdgeStatus for Absent {
+    fn open(&self) {}
+
+    fn metrics(&self) -> String {
+        String::new()
+    }
+
+    fn certificates(&self) -> Vec<CertificateState> {
+        Vec::new()
+    }
+
+    async fn close(&self, _patience: std::time::Duration) {}
+}
+
+#[async_trait]
+impl LogSource for Absent {
+    async fn access(
+        &self,
+        _label: &str,
+        _name: &str,
+        _query: &LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLineAnswer>>> {
+        Ok(stream::empty().boxed())
+    }
+
+    async fn flush(&self) {}
+}
+
+#[async_trait]
+impl Backup for Absent {
+    async fn backup(&self) -> Result<BoxStream<'static, std::io::Result<Bytes>>> {
+        Err(absent("backups"))
+    }
+}

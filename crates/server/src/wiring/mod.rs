@@ -1,0 +1,104 @@
+//! The real parts: container engine, edge, store, contexts; and the process
+//! around them.
+
+mod contexts;
+mod edge;
+mod runtime;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nonna_engine::Result;
+use nonna_engine::ports::{Builder, Router, Runtime};
+use nonna_model::context::ContextLimits;
+use nonna_store::{DataFolder, SqliteStore, Store};
+
+use crate::auth::{self, ControlSocket};
+use crate::config::Config;
+use crate::listen::Inherited;
+use crate::parts::ServerParts;
+use crate::server::Server;
+
+/// How long the container engine may take to be there when the server starts.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Runs a server until `shutdown` resolves, then ends it in order. `say` is
+/// given what a person should read: the one-time login command of the first
+/// start.
+///
+/// `environment` is the process's own, for sockets that systemd handed over.
+///
+/// # Errors
+/// `Conflict` where the data folder or a port is taken; `StoreUnavailable`,
+/// `SealBroken` where the state cannot be used.
+pub async fn run(
+    config: Config,
+    environment: &[(String, String)],
+    say: impl Fn(&str),
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    run_with(config, environment, say, shutdown, |parts| parts).await
+}
+
+/// The same, with something put around the real parts: a journal that is
+/// watched, a runtime that fails on purpose.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    environment: &[(String, String)],
+    say: impl Fn(&str),
+    shutdown: impl Future<Output = ()>,
+    around: impl FnOnce(ServerParts) -> ServerParts,
+) -> Result<()> {
+    let mut inherited = Inherited::take(environment);
+    let folder = DataFolder::lock(&config.data)?;
+    let api = inherited.listener("api", config.api)?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in(&folder, None)?);
+    let installation = store.installation().await?;
+
+    let runtime = runtime::LateRuntime::start(config.engine.clone(), installation.id.to_string());
+    runtime.settle(ENGINE_PATIENCE).await;
+    let runtime: Arc<dyn Runtime> = Arc::new(runtime);
+    let contexts = contexts::open(
+        folder.path(),
+        ContextLimits {
+            total_size: config.build.context_limit,
+            ..ContextLimits::default()
+        },
+    )?;
+    let builder: Arc<dyn Builder> = contexts::builder(&config, &contexts)?;
+    let edge = edge::start(&config, &mut inherited, &store).await?;
+    let edge_router: Arc<dyn Router> = Arc::new(edge.handle());
+    let edge = Arc::new(edge);
+    let parts = ServerParts {
+        contexts: Arc::new(contexts::Intake(contexts)),
+        edge: Arc::clone(&edge) as _,
+        logs: edge,
+        ..ServerParts::new(runtime, builder, edge_router, Arc::clone(&store))
+    };
+    let server = Server::start(config, around(parts), api).await?;
+    let control = match ControlSocket::open(folder.path()) {
+        Ok(socket) => Some(tokio::spawn(socket.serve(Arc::clone(&store)))),
+        Err(error) => {
+            tracing::warn!(%error, "`nonna server login-code` will not work");
+            None
+        }
+    };
+    if store.list_tokens().await?.is_empty() {
+        let code = auth::new_code(store.as_ref()).await?;
+        say(&format!(
+            "Log in once with this, within the hour:\n\n    nonna login http://{} --code {code}\n",
+            server.address()
+        ));
+    }
+    shutdown.await;
+    if let Some(control) = control {
+        control.abort();
+    }
+    server.shutdown().await;
+    drop(folder);
+    Ok(())
+}
