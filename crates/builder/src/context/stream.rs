@@ -38,6 +38,9 @@ pub struct TarOptions {
     pub prefix: String,
     /// Files beside the context. The prefix is not put before their paths.
     pub extra: Vec<ExtraFile>,
+    /// Leave out what is hidden (a name in its path begins with a dot), but
+    /// not `.well-known`.
+    pub without_hidden: bool,
 }
 
 impl ContextStore {
@@ -130,7 +133,13 @@ fn write_tar(
     }
     for entry in &manifest.entries {
         let path = format!("{}{}", options.prefix, entry.path);
-        if replaced.contains(path.as_str()) {
+        let hidden = || {
+            entry
+                .path
+                .split('/')
+                .any(|part| part.starts_with('.') && part != ".well-known")
+        };
+        if replaced.contains(path.as_str()) || (options.without_hidden && hidden()) {
             continue;
         }
         write_folders(&mut tar, &mut folders, &path)?;

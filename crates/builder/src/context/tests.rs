@@ -210,6 +210,7 @@ async fn the_tar_is_the_context_and_always_the_same() {
     let mut entries = vec![
         file("run.sh", b"#!"),
         file("sub/a", b"1"),
+        file("sub/.env", b"1"),
         file(&long, b"long"),
         file("Dockerfile", b"old"),
     ];
@@ -234,6 +235,7 @@ async fn the_tar_is_the_context_and_always_the_same() {
             path: "Dockerfile".into(),
             content: "new".into(),
         }],
+        without_hidden: true,
     };
     let tar = collect(&store, &digest, options.clone()).await;
     assert_eq!(tar, collect(&store, &digest, options).await);

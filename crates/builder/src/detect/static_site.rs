@@ -1,0 +1,116 @@
+//! Folders of files that are served as they are.
+
+use bytes::Bytes;
+use nonna_engine::Result;
+
+use super::base_images::BUSYBOX;
+use super::start::Start;
+use super::tree::Tree;
+use super::{Detector, Plan, SOURCE_FOLDER, Settings, incomplete};
+use crate::context::ExtraFile;
+
+/// Where pages are looked for; the first one that has an `index.html`.
+const FOLDERS: [&str; 6] = ["", "public", "dist", "build", "_site", "site"];
+const CONFIG: &str = "httpd.conf";
+
+/// The web server's own list is from another time.
+const MIME_TYPES: &[(&str, &str)] = &[
+    ("avif", "image/avif"),
+    ("css", "text/css"),
+    ("csv", "text/csv"),
+    ("html", "text/html"),
+    ("htm", "text/html"),
+    ("ico", "image/x-icon"),
+    ("js", "text/javascript"),
+    ("json", "application/json"),
+    ("map", "application/json"),
+    ("md", "text/markdown"),
+    ("mjs", "text/javascript"),
+    ("mp4", "video/mp4"),
+    ("otf", "font/otf"),
+    ("pdf", "application/pdf"),
+    ("svg", "image/svg+xml"),
+    ("ttf", "font/ttf"),
+    ("txt", "text/plain"),
+    ("wasm", "application/wasm"),
+    ("webm", "video/webm"),
+    ("webmanifest", "application/manifest+json"),
+    ("webp", "image/webp"),
+    ("woff", "font/woff"),
+    ("woff2", "font/woff2"),
+    ("xml", "text/xml"),
+];
+
+/// An `index.html`.
+pub(super) struct StaticSite;
+
+fn folder(tree: &Tree<'_>) -> Option<(&'static str, String)> {
+    FOLDERS.iter().find_map(|folder| {
+        let path = join(folder, "index.html");
+        tree.has(&path).then_some((*folder, path))
+    })
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
+    }
+}
+
+impl Detector for StaticSite {
+    fn name(&self) -> &'static str {
+        "static"
+    }
+
+    fn looks_for(&self) -> &'static str {
+        "index.html, at the top or in public/, dist/, build/, _site/ or site/"
+    }
+
+    fn sign(&self, tree: &Tree<'_>) -> Result<Option<String>> {
+        Ok(folder(tree).map(|(_, path)| path))
+    }
+
+    fn plan(&self, tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
+        let (folder, path) =
+            folder(tree).ok_or_else(|| incomplete("There is no index.html.", "Add one, or a Dockerfile."))?;
+        let source = join(SOURCE_FOLDER, folder);
+        let source = source.trim_end_matches('/');
+        let port = settings.port();
+        let mut config = String::new();
+        if tree.has(&join(folder, "404.html")) {
+            config.push_str("E404:/srv/404.html\n");
+        }
+        for (ending, kind) in MIME_TYPES {
+            config.push_str(&format!(".{ending}:{kind}\n"));
+        }
+        let start = Start::Shell("httpd -f -p $PORT -h /srv -c /etc/httpd.conf".to_owned());
+        let dockerfile = format!(
+            "FROM {BUSYBOX}\n\
+             COPY {CONFIG} /etc/httpd.conf\n\
+             COPY {source}/ /srv/\n\
+             ENV PORT={port}\n\
+             EXPOSE {port}\n\
+             USER 65534:65534\n\
+             {}\n",
+            start.cmd()
+        );
+        Ok(Plan {
+            name: self.name(),
+            rule: "the files are served as they are".to_owned(),
+            found: path,
+            start,
+            port,
+            dockerfile,
+            base_images: vec![BUSYBOX.to_owned()],
+            files: vec![ExtraFile {
+                path: CONFIG.to_owned(),
+                content: Bytes::from(config),
+            }],
+            // `.env` and the like are nobody's pages.
+            without_hidden: true,
+            notes: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,351 @@
+use nonna_engine::Code;
+use nonna_model::context::{ContextEntry, ContextManifest, EntryKind};
+
+use super::*;
+
+fn plan(files: &[(&str, &str)]) -> Result<Plan> {
+    plan_with(
+        files,
+        &Settings {
+            port: None,
+            extra_ca: false,
+            cache: "svc".into(),
+        },
+    )
+}
+
+fn plan_with(files: &[(&str, &str)], settings: &Settings) -> Result<Plan> {
+    let manifest = ContextManifest::new(
+        files
+            .iter()
+            .map(|(path, content)| ContextEntry {
+                path: (*path).into(),
+                kind: EntryKind::File {
+                    size: content.len() as u64,
+                    sha256: "0".repeat(64),
+                    executable: false,
+                },
+            })
+            .collect(),
+    );
+    let read = |path: &str| {
+        Ok(files
+            .iter()
+            .find(|(name, _)| *name == path)
+            .map(|(_, content)| content.as_bytes().to_vec()))
+    };
+    detect(&Tree::new(&manifest, &read), settings)
+}
+
+fn start(files: &[(&str, &str)]) -> String {
+    plan(files).unwrap().start.to_string()
+}
+
+#[test]
+fn nothing_recognised_says_what_was_looked_for() {
+    let error = plan(&[("a.c", ""), ("src/b.c", ""), ("src/d.c", "")]).unwrap_err();
+    assert_eq!(error.code, Code::NothingToBuild);
+    assert_eq!(error.details.len(), DETECTORS.len() + 1);
+    assert!(
+        error.details[0].starts_with("node: package.json"),
+        "{:?}",
+        error.details
+    );
+    assert_eq!(error.details.last().unwrap(), "the build context has a.c, src/");
+    assert!(error.hint.unwrap().contains("Dockerfile"));
+    assert!(plan(&[]).unwrap_err().details.last().unwrap().contains("empty"));
+}
+
+#[test]
+fn a_static_site_is_served_by_a_user_without_rights() {
+    let plan = plan(&[("public/index.html", ""), ("public/404.html", ""), (".env", "")]).unwrap();
+    assert_eq!((plan.name, plan.port), ("static", 8080));
+    assert!(
+        plan.dockerfile.contains("COPY src/public/ /srv/"),
+        "{}",
+        plan.dockerfile
+    );
+    assert!(plan.dockerfile.contains("USER 65534:65534"));
+    assert!(
+        plan.dockerfile
+            .contains(r#"CMD ["/bin/sh","-c","exec httpd -f -p $PORT "#),
+        "{}",
+        plan.dockerfile
+    );
+    assert!(plan.without_hidden);
+    assert!(String::from_utf8_lossy(&plan.files[0].content).contains("E404:/srv/404.html"));
+}
+
+#[test]
+fn node_starts_what_package_json_says() {
+    assert_eq!(
+        start(&[("package.json", r#"{"scripts":{"start":"node x.js --a"}}"#)]),
+        "node x.js --a"
+    );
+    assert_eq!(
+        start(&[("package.json", r#"{"scripts":{"prestart":"x","start":"node x"}}"#)]),
+        "npm start"
+    );
+    assert_eq!(
+        start(&[("package.json", r#"{"main":"./lib/a.js"}"#), ("lib/a.js", "")]),
+        "node lib/a.js"
+    );
+    assert_eq!(
+        start(&[("package.json", r#"{"main":"gone.js"}"#), ("server.js", "")]),
+        "node server.js"
+    );
+    assert_eq!(
+        start(&[
+            ("package.json", "{}"),
+            ("index.js", ""),
+            ("Procfile", "# x\nworker: node w\nweb: node p.js\n")
+        ]),
+        "node p.js"
+    );
+    let error = plan(&[("package.json", "{}")]).unwrap_err();
+    assert_eq!(error.code, Code::NothingToBuild);
+    assert!(error.hint.unwrap().contains("`start` script"));
+    let error = plan(&[("package.json", "{\"a\": ")]).unwrap_err();
+    assert_eq!(error.code, Code::InvalidInput);
+    assert!(
+        error.message.contains("package.json") && error.message.contains("line 1"),
+        "{error}"
+    );
+}
+
+#[test]
+fn node_is_built_in_one_stage_and_run_in_another() {
+    let plan = plan(&[
+        ("package.json", r#"{"scripts":{"build":"tsc","start":"node d.js"},"dependencies":{"a":"1"},"engines":{"node":"20.x"}}"#),
+        ("package-lock.json", "{}"),
+        (".npmrc", ""),
+    ])
+    .unwrap();
+    let expected = "FROM node:20-slim AS build\n\
+        WORKDIR /app\n\
+        ENV npm_config_update_notifier=false npm_config_fund=false npm_config_audit=false\n\
+        COPY src/package.json src/package-lock.json src/.npmrc ./\n\
+        RUN --mount=type=cache,id=nonna-svc-npm,target=/root/.npm npm ci\n\
+        COPY src/ ./\n\
+        RUN --mount=type=cache,id=nonna-svc-npm,target=/root/.npm npm run build\n\
+        RUN --mount=type=cache,id=nonna-svc-npm,target=/root/.npm npm prune --omit=dev\n\
+        FROM node:20-slim\n\
+        ENV NODE_ENV=production PORT=8080 PATH=/app/node_modules/.bin:$PATH\n\
+        WORKDIR /app\n\
+        COPY --from=build --chown=node:node /app ./\n\
+        USER node\n\
+        EXPOSE 8080\n\
+        CMD [\"node\",\"d.js\"]\n";
+    assert_eq!(plan.dockerfile, expected);
+}
+
+#[test]
+fn python_finds_how_an_app_is_served() {
+    let flask = "import flask\napp: flask.Flask = flask.Flask(__name__)\n";
+    assert_eq!(
+        start(&[("requirements.txt", "Flask\ngunicorn\n"), ("web.py", flask)]),
+        "gunicorn --bind 0.0.0.0:$PORT web:app"
+    );
+    assert_eq!(
+        start(&[("requirements.txt", "flask\n"), ("app.py", flask)]),
+        "flask --app app run --host 0.0.0.0 --port $PORT"
+    );
+    assert_eq!(
+        start(&[
+            ("requirements.txt", "flask\n"),
+            (
+                "app.py",
+                &format!("{flask}if __name__ == '__main__':\n  app.run()\n")
+            )
+        ]),
+        "python app.py"
+    );
+    assert_eq!(
+        start(&[
+            ("requirements.txt", "fastapi[standard]\n"),
+            ("app/main.py", "api = FastAPI()\n"),
+            ("app/__init__.py", "")
+        ]),
+        "uvicorn app.main:api --host 0.0.0.0 --port $PORT"
+    );
+    let src = plan(&[
+        ("requirements.txt", "fastapi\nuvicorn\n"),
+        ("src/main.py", "app = FastAPI(title='=')\n"),
+    ])
+    .unwrap();
+    assert_eq!(
+        src.start.to_string(),
+        "uvicorn main:app --host 0.0.0.0 --port $PORT"
+    );
+    assert!(
+        src.dockerfile.contains("WORKDIR /app/src\n"),
+        "{}",
+        src.dockerfile
+    );
+    assert_eq!(
+        start(&[
+            ("requirements.txt", "flask\ngunicorn\n"),
+            (
+                "shop/__init__.py",
+                "def create_app():\n    app = Flask(__name__)\n"
+            )
+        ]),
+        "exec gunicorn --bind 0.0.0.0:$PORT 'shop:create_app()'"
+    );
+    assert_eq!(
+        start(&[
+            ("requirements.txt", "django\ngunicorn\n"),
+            ("manage.py", ""),
+            ("mysite/wsgi.py", "")
+        ]),
+        "gunicorn --bind 0.0.0.0:$PORT mysite.wsgi:application"
+    );
+    assert_eq!(
+        start(&[
+            ("requirements.txt", "Django\n"),
+            ("manage.py", ""),
+            ("mysite/wsgi.py", "")
+        ]),
+        "python manage.py runserver 0.0.0.0:$PORT"
+    );
+    assert_eq!(start(&[("main.py", "print(1)")]), "python main.py");
+    assert_eq!(
+        plan(&[("requirements.txt", "")]).unwrap_err().code,
+        Code::NothingToBuild
+    );
+}
+
+#[test]
+fn python_installs_from_whatever_names_the_packages() {
+    let plan_of = |files: &[(&str, &str)]| plan(files).unwrap();
+    let with_base = plan_of(&[
+        ("requirements.txt", "-r req/base.txt\n"),
+        ("req/base.txt", "-c limits.txt\nflask\ngunicorn\n"),
+        ("req/limits.txt", ""),
+        ("app.py", "app = Flask(__name__)\n"),
+    ]);
+    assert!(
+        with_base
+            .dockerfile
+            .contains(r#"COPY ["src/req/limits.txt","./req/"]"#),
+        "{}",
+        with_base.dockerfile
+    );
+    assert_eq!(
+        with_base.start.to_string(),
+        "gunicorn --bind 0.0.0.0:$PORT app:app"
+    );
+
+    let editable = plan_of(&[("requirements.txt", "-e .\n"), ("main.py", "")]);
+    assert!(
+        editable
+            .dockerfile
+            .contains("COPY src/ ./\nRUN --mount=type=cache,id=nonna-svc-pip"),
+        "{}",
+        editable.dockerfile
+    );
+
+    let project =
+        "[project]\nname='x'\nrequires-python='>=3.9,<3.13'\ndependencies=['flask>=3', 'gunicorn']\n";
+    let project = plan_of(&[("pyproject.toml", project), ("app.py", "app = Flask(__name__)\n")]);
+    assert_eq!(project.files[0].content.as_ref(), b"flask>=3\ngunicorn\n");
+    assert_eq!(project.base_images, ["python:3.12-slim"]);
+    assert!(
+        project
+            .dockerfile
+            .contains("install -r requirements.generated.txt")
+    );
+
+    let error = plan(&[("requirements.txt", "-r gone.txt\n"), ("main.py", "")]).unwrap_err();
+    assert!(error.message.contains("gone.txt"), "{error}");
+    let error = plan(&[("pyproject.toml", "[project\n"), ("main.py", "")]).unwrap_err();
+    assert_eq!(error.code, Code::InvalidInput);
+}
+
+#[test]
+fn version_files_choose_the_base_image() {
+    let image = |files: &[(&str, &str)]| plan(files).map(|plan| plan.base_images[0].clone());
+    assert_eq!(image(&[("main.py", "")]).unwrap(), "python:3.13-slim");
+    assert_eq!(
+        image(&[("main.py", ""), (".python-version", "# x\n3.12.1\n")]).unwrap(),
+        "python:3.12.1-slim"
+    );
+    assert_eq!(
+        image(&[("main.py", ""), ("runtime.txt", "python-3.11.4")]).unwrap(),
+        "python:3.11.4-slim"
+    );
+    assert_eq!(
+        image(&[("main.py", ""), (".python-version", "3 AS x\nRUN evil")])
+            .unwrap_err()
+            .code,
+        Code::InvalidInput
+    );
+    assert_eq!(
+        image(&[("package.json", "{}"), ("index.js", ""), (".nvmrc", "v18.1.0")]).unwrap(),
+        "node:18.1.0-slim"
+    );
+}
+
+#[test]
+fn two_languages_say_which_won() {
+    let both = plan(&[
+        ("package.json", r#"{"scripts":{"start":"node x"}}"#),
+        ("requirements.txt", ""),
+        ("index.html", ""),
+    ])
+    .unwrap();
+    assert_eq!(both.name, "node");
+    assert!(
+        both.explanation()
+            .iter()
+            .any(|line| line.contains("python was recognised too (by requirements.txt)"))
+    );
+    // A package.json that only has tools beside a Python app.
+    let tools = [
+        ("package.json", r#"{"devDependencies":{"prettier":"3"}}"#),
+        ("requirements.txt", ""),
+        ("main.py", ""),
+    ];
+    assert_eq!(plan(&tools).unwrap().name, "python");
+}
+
+#[test]
+fn a_procfile_with_a_typo_is_named_with_its_line() {
+    let error = plan(&[("main.py", ""), ("Procfile", "web: x\nworker python w.py\n")]).unwrap_err();
+    assert_eq!(
+        error.message,
+        "`Procfile` cannot be used: line 2 is `worker python w.py`."
+    );
+}
+
+#[test]
+fn extra_authorities_are_mounted_for_the_build_alone() {
+    let settings = Settings {
+        port: Some(3000),
+        extra_ca: true,
+        cache: "svc".into(),
+    };
+    for files in [
+        [("requirements.txt", "flask"), ("main.py", "")].as_slice(),
+        &[
+            ("package.json", r#"{"dependencies":{"a":"1"}}"#),
+            ("index.js", ""),
+        ],
+    ] {
+        let text = plan_with(files, &settings).unwrap().dockerfile;
+        let (build, image) = text.rsplit_once("\nFROM ").unwrap();
+        assert!(
+            build.contains("--mount=type=secret,id=nonna-ca,target=/run/secrets/nonna-ca"),
+            "{text}"
+        );
+        assert!(
+            build.contains("PIP_CERT=/run/secrets/nonna-ca") && build.contains("npm_config_cafile="),
+            "{text}"
+        );
+        assert!(!image.contains("nonna-ca"), "{text}");
+        assert!(
+            image.contains("PORT=3000") && image.contains("EXPOSE 3000"),
+            "{text}"
+        );
+    }
+}

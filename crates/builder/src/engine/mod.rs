@@ -1,0 +1,11 @@
+//! The builder's way to the container engine: its HTTP API, and BuildKit's
+//! session beside it.
+
+mod endpoint;
+mod request;
+mod session;
+mod wire;
+
+pub(crate) use endpoint::{Engine, Kind, disk_full, is_disk_full};
+pub(crate) use request::{Line, Query, Running};
+pub(crate) use session::Secrets;
