@@ -22,6 +22,7 @@ use std::sync::Arc;
 use nonna_engine::{Code, Error, Result};
 
 use self::threads::Threads;
+use crate::backup::{self, BackupOptions, Manifest};
 use crate::folder::{DataFolder, io_error, sync_folder};
 use crate::seal::{SealKey, Sealer};
 
@@ -67,6 +68,12 @@ impl SqliteStore {
     /// but no key.
     pub fn open_in(folder: &DataFolder, given: Option<SealKey>) -> Result<Self> {
         let database = folder.database();
+        // What a backup leaves that was cut short.
+        for name in folder.contents()? {
+            if name.starts_with(backup::PARTIAL) {
+                remove_if_there(&folder.path().join(name))?;
+            }
+        }
         let key = match given {
             Some(key) => key,
             None => folder_key(folder, &database)?,
@@ -102,6 +109,23 @@ impl SqliteStore {
                 move || switch.switch(new),
             )
             .await
+    }
+
+    /// Writes a backup of the whole state to `writer`, as it is at one moment,
+    /// while all goes on; answers what is in it. A copy of the database is made
+    /// beside it meanwhile, so its disk needs room for that.
+    ///
+    /// # Errors
+    /// `DiskFull`, `StoreUnavailable`: what was written is no backup then.
+    pub async fn backup(
+        &self,
+        options: BackupOptions,
+        writer: impl std::io::Write + Send + 'static,
+    ) -> Result<Manifest> {
+        let (path, key) = (self.path.clone(), self.sealer.current());
+        tokio::task::spawn_blocking(move || backup::write(&path, &key, &options, writer))
+            .await
+            .map_err(|error| Error::bug("The backup broke off.").said(error.to_string()))?
     }
 
     /// Makes a new key, seals everything anew under it and puts it in the

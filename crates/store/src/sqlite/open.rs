@@ -177,3 +177,29 @@ pub(crate) fn is_key_of(path: &Path, key: &SealKey) -> Result<bool> {
         Err(fail) => Err(named(fail.into(), path)),
     }
 }
+
+/// Copies the database, as it is at one moment, into an empty file.
+pub(crate) fn copy_into(path: &Path, copy: &Path) -> Result<()> {
+    let connection = connect(path).map_err(|error| named(explain(&error), path))?;
+    let name = copy.to_str().ok_or_else(|| {
+        Error::user(
+            Code::StoreUnavailable,
+            format!("The data folder's name {} is not UTF-8.", copy.display()),
+        )
+    })?;
+    connection
+        .execute("VACUUM INTO ?1", params![name])
+        .map_err(|error| named(explain(&error), path))?;
+    Ok(())
+}
+
+/// Checks that a database that nobody uses yet is Nonna's, sound, and not from
+/// the future.
+pub(crate) fn check_copy(path: &Path) -> Result<()> {
+    let connection = connect(path).map_err(|error| named(explain(&error), path))?;
+    match recognise(&connection).and_then(|version| sound(&connection).map(|()| version)) {
+        Ok(0) => Err(Error::user(Code::InvalidInput, "The backup's database is empty.")),
+        Ok(_) => Ok(()),
+        Err(fail) => Err(named(fail.into(), path)),
+    }
+}
