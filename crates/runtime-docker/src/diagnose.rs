@@ -10,6 +10,7 @@ use nonna_engine::{Code, Error};
 use crate::client::Client;
 use crate::health::{Check, words_of};
 use crate::image;
+use crate::kernel_log;
 use crate::listeners::Misplaced;
 use crate::text::{printable, shorten};
 
@@ -17,6 +18,8 @@ use crate::text::{printable, shorten};
 const LOG_LINES: usize = 20;
 /// As many characters of each.
 const LOG_LINE_MAX: usize = 500;
+/// The exit code for a command that does not exist.
+const NOT_FOUND: i64 = 127;
 /// No longer is waited for what only rounds the picture off.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -42,6 +45,11 @@ pub(crate) async fn ended(
     times: u32,
 ) -> Error {
     let name = name(launch, index);
+    let log = last_lines(client, container).await;
+    let mut exit = exit;
+    if log.iter().any(|line| is_init_without_command(line)) {
+        exit.code = NOT_FOUND;
+    }
     let killed = exit.out_of_memory || (exit.code == 137 && was_killed_for_memory(client, container).await);
     let error = if killed {
         let limit = launch.spec.resources.memory;
@@ -69,7 +77,7 @@ pub(crate) async fn ended(
         );
         error.hint(hint(code))
     };
-    with_log(client, container, error).await
+    with_log(&log, error)
 }
 
 /// The error for a replica that runs and never answered as it should.
@@ -116,7 +124,7 @@ pub(crate) async fn unhealthy(
     if let Some(answer) = failure.answer {
         error = error.detail(format!("last health check: {answer}"));
     }
-    with_log(client, container, error).await
+    with_log(&last_lines(client, container).await, error)
 }
 
 /// What was seen of a replica that did not become healthy.
@@ -181,8 +189,12 @@ fn hint(code: i64) -> &'static str {
     }
 }
 
-/// The engine forgets why once it has restarted a container; its events do not.
+/// The engine forgets why once it has restarted a container, if it ever knew;
+/// the kernel's log and the engine's events do not.
 async fn was_killed_for_memory(client: &Client, container: &str) -> bool {
+    if kernel_log::killed_for_memory(container) {
+        return true;
+    }
     let filters = [
         ("container".to_owned(), vec![container.to_owned()]),
         ("event".to_owned(), vec!["oom".to_owned()]),
@@ -200,13 +212,19 @@ async fn was_killed_for_memory(client: &Client, container: &str) -> bool {
     )
 }
 
-async fn with_log(client: &Client, container: &str, error: Error) -> Error {
-    let lines = last_lines(client, container).await;
+/// Whether this is the first process (tini, catatonit) saying that the command
+/// does not exist. Not every one has the exit code for it.
+fn is_init_without_command(line: &str) -> bool {
+    line.contains("No such file or directory")
+        && (line.contains("failed to exec pid1") || line.contains("[FATAL tini"))
+}
+
+fn with_log(lines: &[String], error: Error) -> Error {
     if lines.is_empty() {
         return error.detail("it printed nothing");
     }
     lines
-        .into_iter()
+        .iter()
         .fold(error, |error, line| error.detail(format!("log: {line}")))
 }
 

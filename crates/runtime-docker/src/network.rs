@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
+use bollard::errors::Error as Refusal;
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 use nonna_engine::{Code, Error, Result};
 use nonna_model::EnvironmentId;
@@ -11,25 +12,52 @@ use nonna_model::labels as l;
 use nonna_model::plan::Scope;
 
 use crate::client::Client;
-use crate::{error, labels, names, stop};
+use crate::labels::Labels;
+use crate::{error, labels, names, podman, stop};
+
+/// A network that exists.
+pub(crate) struct Network {
+    pub id: String,
+    pub labels: Labels,
+    pub subnets: Vec<String>,
+}
 
 /// This installation's networks: all of them, or an environment's. Sorted by
 /// their engine's ids.
 pub(crate) async fn list(client: &Client, environment: Option<&EnvironmentId>) -> Result<Vec<Network>> {
-    let mut wanted = vec![(l::INSTALLATION, client.installation.as_str())];
-    wanted.extend(environment.map(|id| (l::ENVIRONMENT, id.as_str())));
-    let options = ListNetworksOptions {
-        filters: Some(labels::filter(wanted)),
-    };
-    let mut found = client
-        .call(|docker| {
-            let options = options.clone();
-            async move { docker.list_networks(Some(options)).await }
-        })
-        .await
-        .map_err(|e| client.refused("list networks", &e))?;
+    let mut found = every(client).await?;
+    found.retain(|network| {
+        network.labels.get(l::INSTALLATION) == Some(&client.installation)
+            && environment
+                .is_none_or(|id| network.labels.get(l::ENVIRONMENT).map(String::as_str) == Some(id.as_str()))
+    });
     found.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(found)
+}
+
+/// Every network of the engine, whoever made it.
+async fn every(client: &Client) -> Result<Vec<Network>> {
+    let refused = |e: &Refusal| client.refused("list networks", e);
+    if client.podman {
+        return client
+            .call(|_| podman::networks(&client.endpoint))
+            .await
+            .map_err(|e| refused(&e));
+    }
+    let found = client
+        .call(|docker| async move { docker.list_networks(None::<ListNetworksOptions>).await })
+        .await
+        .map_err(|e| refused(&e))?;
+    Ok(found.into_iter().filter_map(converted).collect())
+}
+
+fn converted(network: bollard::models::Network) -> Option<Network> {
+    let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    Some(Network {
+        id: network.id?,
+        labels: network.labels.unwrap_or_default(),
+        subnets: configs.into_iter().filter_map(|config| config.subnet).collect(),
+    })
 }
 
 pub(crate) async fn ensure(client: &Client, scope: &Scope) -> Result<()> {
@@ -89,19 +117,16 @@ fn request(client: &Client, scope: &Scope, subnet: Option<&str>) -> NetworkCreat
 /// and its repetition both made one, all but the first go.
 async fn remove_doubles(client: &Client, environment: &EnvironmentId) -> Result<()> {
     for double in list(client, Some(environment)).await?.iter().skip(1) {
-        if let Some(id) = &double.id {
-            remove_by_id(client, id).await?;
-        }
+        remove_by_id(client, &double.id).await?;
     }
     Ok(())
 }
 
 pub(crate) async fn remove(client: &Client, environment: &EnvironmentId) -> Result<()> {
     for network in list(client, Some(environment)).await? {
-        let Some(id) = network.id else { continue };
         // One-off commands that are still under way end with their network.
         stop::remove_runs(client, &[(l::ENVIRONMENT, environment.as_str())], stop::Runs::All).await?;
-        remove_by_id(client, &id).await?;
+        remove_by_id(client, &network.id).await?;
     }
     Ok(())
 }
@@ -132,16 +157,8 @@ fn is_pool_exhausted(said: &str) -> bool {
 
 /// A /24 of our pool that no network of the engine has.
 async fn free_subnet(client: &Client) -> Result<String> {
-    let networks = client
-        .call(|docker| async move { docker.list_networks(None::<ListNetworksOptions>).await })
-        .await
-        .map_err(|e| client.refused("list networks", &e))?;
-    let taken: HashSet<String> = networks
-        .into_iter()
-        .filter_map(|network| network.ipam?.config)
-        .flatten()
-        .filter_map(|config| config.subnet)
-        .collect();
+    let networks = every(client).await?;
+    let taken: HashSet<String> = networks.into_iter().flat_map(|network| network.subnets).collect();
     let (a, b) = client.subnet_pool;
     (0..=255_u8)
         .map(|c| format!("{a}.{b}.{c}.0/24"))

@@ -115,8 +115,8 @@ async fn gather(client: &Client, environment: Option<&EnvironmentId>) -> Result<
     let mut at = |id: EnvironmentId, change: &dyn Fn(&mut Observed)| {
         change(found.entry(id.clone()).or_insert_with(|| Observed::nothing(id)));
     };
-    for labels in networks.into_iter().filter_map(|network| network.labels) {
-        if let Some(id) = parsed(&labels, l::ENVIRONMENT) {
+    for network in networks {
+        if let Some(id) = parsed(&network.labels, l::ENVIRONMENT) {
             at(id, &|observed| observed.network = true);
         }
     }

@@ -265,7 +265,9 @@ async fn exit_code(client: &Client, exec: &str, what: &str) -> Result<i64> {
         let seen = match seen {
             Ok(seen) => seen,
             // The replica ended, and the command with it.
-            Err(e) if error::is_missing(&e) => return Ok(KILLED),
+            Err(e) if error::is_missing(&e) || error::words(&e).contains("no such exec session") => {
+                return Ok(KILLED);
+            }
             Err(e) => return Err(client.refused(what, &e)),
         };
         match seen.exit_code {

@@ -1,4 +1,14 @@
 //! What the tests against a real engine share.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    dead_code,
+    unreachable_pub,
+    reason = "these are tests, and not every one uses all of it"
+)]
+
+pub mod podman;
 
 use std::sync::Arc;
 

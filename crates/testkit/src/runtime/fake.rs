@@ -184,7 +184,11 @@ impl FakeRuntime {
                 && there.launch.spec == launch.spec
                 && there.launch.image == launch.image
             {
-                return Ok(std::time::Duration::ZERO);
+                // It is there already; whether it is healthy is asked anew.
+                return world
+                    .behaviour(launch)
+                    .start(launch, index)
+                    .map(|_| std::time::Duration::ZERO);
             }
             if !world.local.contains(&launch.image) {
                 return Err(not_found(&launch.image));
@@ -223,21 +227,20 @@ impl World {
     }
 
     fn observed(&self, environment: &EnvironmentId) -> Observed {
-        let replicas = self
+        let ours = self
             .replicas
             .iter()
-            .filter_map(|((service, release, index), replica)| {
-                (replica.launch.scope.environment == *environment).then(|| ObservedReplica {
-                    id: replica.id.clone(),
-                    service: service.clone(),
-                    release: *release,
-                    index: *index,
-                    state: replica.state.clone(),
-                    address: replica.address.filter(|_| replica.state.is_running()),
-                    started_at: Some(1),
-                    restarts: replica.restarts,
-                })
-            });
+            .filter(|(_, replica)| replica.launch.scope.environment == *environment);
+        let replicas = ours.map(|((service, release, index), replica)| ObservedReplica {
+            id: replica.id.clone(),
+            service: service.clone(),
+            release: *release,
+            index: *index,
+            state: replica.state.clone(),
+            address: replica.address.filter(|_| replica.state.is_running()),
+            started_at: Some(1),
+            restarts: replica.restarts,
+        });
         let volumes = self.volumes.iter().filter(|(owner, ..)| owner == environment);
         Observed {
             environment: environment.clone(),
@@ -411,7 +414,7 @@ impl Runtime for FakeRuntime {
     async fn stop_replicas(&self, service: &ServiceId, release: ReleaseNumber) -> Result<()> {
         let mut world = self.call(format!("stop_replicas {service} {release}"))?;
         for ((owner, number, _), replica) in &mut world.replicas {
-            if (&*owner, *number) == (service, release) && replica.state.is_running() {
+            if owner == service && *number == release && replica.state.is_running() {
                 replica.state = ReplicaState::Exited {
                     code: 0,
                     out_of_memory: false,

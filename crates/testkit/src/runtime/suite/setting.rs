@@ -195,12 +195,12 @@ impl Setting {
     }
 }
 
-pub fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
 /// Feeds a command its input and gathers its output.
-pub async fn session<F>(
+pub(super) async fn session<F>(
     arguments: &[&str],
     terminal: Option<(u16, u16)>,
     input: &[u8],
@@ -255,7 +255,7 @@ pub async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
 }
 
 /// Waits until something is so; fails the test when it takes too long.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let wait = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
