@@ -7,6 +7,15 @@
 //! process just before or just after its N-th write. As in an installation
 //! made by `nonna server install`, the listening sockets outlive the server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
 use std::time::Duration;
 
 use anyhow::Context;

@@ -1,6 +1,15 @@
 //! What a user does with one app, from the first deploy to its end, through
 //! the real binary, a real container engine and the edge.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
 use nonna_e2e::load::Watcher;
 use nonna_e2e::{Installation, engine};
 

@@ -83,7 +83,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_bytes: 32 * 1024, header_count: 100, body_bytes: None, connections: 16_384, streams: 250 }
+        Self {
+            header_bytes: 32 * 1024,
+            header_count: 100,
+            body_bytes: None,
+            connections: 16_384,
+            streams: 250,
+        }
     }
 }
 
@@ -164,7 +170,10 @@ impl FromStr for Network {
         }
         let host_bits = 128 - (offset + length);
         let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-        Ok(Self { base: bits(address) & mask, mask })
+        Ok(Self {
+            base: bits(address) & mask,
+            mask,
+        })
     }
 }
 

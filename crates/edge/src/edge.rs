@@ -42,12 +42,22 @@ impl Edge {
             let bound = bind(listen, workers)?;
             if secure { &mut https } else { &mut http }.push(bound.address);
             let own = bound.address.port();
-            let port = if secure { config.public_https_port.unwrap_or(own) } else { own };
+            let port = if secure {
+                config.public_https_port.unwrap_or(own)
+            } else {
+                own
+            };
             for (doors, listener) in doors.iter_mut().zip(bound.sockets) {
-                doors.push(Door { listener, tls: secure && tls.is_some(), port });
+                doors.push(Door {
+                    listener,
+                    tls: secure && tls.is_some(),
+                    port,
+                });
             }
         }
-        let https_port = https.first().map(|address| config.public_https_port.unwrap_or(address.port()));
+        let https_port = https
+            .first()
+            .map(|address| config.public_https_port.unwrap_or(address.port()));
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(Table::default()),
             unrouted: ServiceMetrics::new(workers),
@@ -102,8 +112,10 @@ fn spawn(shared: &Arc<Shared>, index: usize, doors: Vec<Door>) -> Result<JoinHan
             Err(error) => drop(ready.send(Err(error))),
         }
     };
-    let thread =
-        std::thread::Builder::new().name(format!("nonna-edge-{index}")).spawn(body).map_err(EdgeError::Worker)?;
+    let thread = std::thread::Builder::new()
+        .name(format!("nonna-edge-{index}"))
+        .spawn(body)
+        .map_err(EdgeError::Worker)?;
     match made.recv() {
         Ok(Ok(())) => Ok(thread),
         Ok(Err(error)) => Err(EdgeError::Worker(error)),
@@ -159,7 +171,10 @@ impl EdgeHandle {
         let known = registry.routes.services.get(key).cloned();
         let took = if let Some((service, before)) = known {
             let table = (before != config.routes).then(|| {
-                registry.routes.services.insert(key.to_owned(), (Arc::clone(&service), config.routes.clone()));
+                registry
+                    .routes
+                    .services
+                    .insert(key.to_owned(), (Arc::clone(&service), config.routes.clone()));
                 Arc::new(registry.routes.table())
             });
             let start = Instant::now();
@@ -172,7 +187,10 @@ impl EdgeHandle {
             took
         } else {
             let service = Service::new(key, config, self.0.shared.workers);
-            registry.routes.services.insert(key.to_owned(), (service, config.routes.clone()));
+            registry
+                .routes
+                .services
+                .insert(key.to_owned(), (service, config.routes.clone()));
             let table = Arc::new(registry.routes.table());
             let start = Instant::now();
             self.0.shared.table.store(table);
@@ -214,7 +232,9 @@ impl EdgeHandle {
     /// Takes a service and its routes away. What is under way goes on.
     pub fn remove(&self, key: &str) {
         let mut registry = self.registry();
-        let Some((service, _)) = registry.routes.services.remove(key) else { return };
+        let Some((service, _)) = registry.routes.services.remove(key) else {
+            return;
+        };
         self.0.shared.table.store(Arc::new(registry.routes.table()));
         registry.leaving.extend(service.retire());
         self.publish(&mut registry);
@@ -230,7 +250,8 @@ impl EdgeHandle {
             let services = registry.routes.services.values();
             let current = services.flat_map(|(service, _)| service.backend.load().upstreams.clone());
             let all = current.chain(registry.leaving.iter().map(Arc::clone));
-            all.filter(|upstream| upstreams.contains(&upstream.address)).collect()
+            all.filter(|upstream| upstreams.contains(&upstream.address))
+                .collect()
         };
         let quiet = async {
             for upstream in &busy {
@@ -249,8 +270,9 @@ impl EdgeHandle {
         let shared = &self.0.shared;
         let registry = self.registry();
         let services = registry.routes.services.values();
-        let mut services: Vec<_> =
-            services.map(|(service, _)| service.metrics.snapshot(&service.label())).collect();
+        let mut services: Vec<_> = services
+            .map(|(service, _)| service.metrics.snapshot(&service.label()))
+            .collect();
         services.sort_by(|a, b| a.label.cmp(&b.label));
         Snapshot {
             services,
@@ -308,7 +330,15 @@ impl EdgeHandle {
         registry.leaving.retain(|upstream| upstream.in_flight() > 0);
         let services = registry.routes.services.values();
         let wanted: HashSet<u64> = services
-            .flat_map(|(service, _)| service.backend.load().upstreams.iter().map(|u| u.id).collect::<Vec<_>>())
+            .flat_map(|(service, _)| {
+                service
+                    .backend
+                    .load()
+                    .upstreams
+                    .iter()
+                    .map(|u| u.id)
+                    .collect::<Vec<_>>()
+            })
             .collect();
         self.0.shared.wanted.store(Arc::new(wanted));
         if let Some(tls) = &self.0.shared.tls {
@@ -326,7 +356,11 @@ impl EdgeHandle {
             (None, None) => ("https", self.0.shared.https_port.unwrap_or(443), 443),
         };
         let path = if path == "/" { "" } else { path };
-        if port == usual { format!("{scheme}://{host}{path}") } else { format!("{scheme}://{host}:{port}{path}") }
+        if port == usual {
+            format!("{scheme}://{host}{path}")
+        } else {
+            format!("{scheme}://{host}:{port}{path}")
+        }
     }
 }
 

@@ -77,10 +77,12 @@ impl From<EdgeError> for Error {
                 Error::user(code, text).hint(hint)
             }
             EdgeError::Worker(_) => Error::bug(text),
-            EdgeError::Route { .. } => Error::user(Code::InvalidInput, text)
-                .hint("A route is a host in lower case (example.org, *.example.org) and a path that begins with /."),
-            EdgeError::Taken { .. } => Error::user(Code::Conflict, text)
-                .hint("Give one of the two services another host or path."),
+            EdgeError::Route { .. } => Error::user(Code::InvalidInput, text).hint(
+                "A route is a host in lower case (example.org, *.example.org) and a path that begins with /.",
+            ),
+            EdgeError::Taken { .. } => {
+                Error::user(Code::Conflict, text).hint("Give one of the two services another host or path.")
+            }
             EdgeError::UnknownService(_) => Error::user(Code::NotFound, text),
             EdgeError::Certificate { .. } | EdgeError::Acme(_) => {
                 Error::provider(Code::CertificateFailed, text)

@@ -17,7 +17,11 @@ impl Router for EdgeHandle {
     async fn set_routes(&self, routes: ServiceRoutes) -> Result<Duration> {
         let config = ServiceConfig {
             label: routes.label,
-            routes: routes.routes.iter().map(|route| Route::new(&route.host, &route.path)).collect(),
+            routes: routes
+                .routes
+                .iter()
+                .map(|route| Route::new(&route.host, &route.path))
+                .collect(),
             upstreams: routes.upstreams,
             protocol: routes.protocol,
             paused: routes.paused,

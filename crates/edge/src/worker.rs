@@ -21,7 +21,6 @@ use crate::tls::Tls;
 use crate::upstream::h1::Pool;
 use crate::upstream::h2::Links;
 
-
 /// The most access records that wait on a worker.
 const BATCH: usize = 128;
 /// The size of the buffer that all of a worker's reads from replicas go
@@ -77,7 +76,11 @@ impl Shared {
             return None;
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        Some(if port == 443 { format!("https://{host}{path}") } else { format!("https://{host}:{port}{path}") })
+        Some(if port == 443 {
+            format!("https://{host}{path}")
+        } else {
+            format!("https://{host}:{port}{path}")
+        })
     }
 }
 
@@ -118,7 +121,9 @@ pub(crate) struct Door {
 impl Worker {
     fn new(shared: Arc<Shared>, index: usize, seed: [u64; 2]) -> Self {
         let mut http1 = hyper::server::conn::http1::Builder::new();
-        http1.header_read_timeout(None).max_header_size(shared.limits.header_bytes);
+        http1
+            .header_read_timeout(None)
+            .max_header_size(shared.limits.header_bytes);
         if shared.limits.header_count != 100 {
             // Any other number than the library's own costs an allocation.
             http1.max_headers(shared.limits.header_count);
@@ -205,7 +210,10 @@ impl Worker {
 
     /// An empty buffer for a request's head.
     pub(crate) fn buffer(&self) -> Vec<u8> {
-        self.buffers.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024))
+        self.buffers
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(1024))
     }
 
     /// Takes a buffer back.
@@ -339,6 +347,8 @@ pub(crate) fn run(
 }
 
 fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

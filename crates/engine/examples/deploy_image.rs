@@ -7,6 +7,8 @@
 //! The image must answer HTTP on `$PORT` (8080). Everything that is made is
 //! removed at the end.
 
+#![allow(clippy::print_stderr, reason = "an example shows what happens")]
+
 use std::sync::Arc;
 
 use nonna_engine::apply::{BuildLimits, Engine};
@@ -63,10 +65,20 @@ impl Deployer {
         let plan = plan(&desired, &observed);
         self.next += 1;
         for change in &plan.changes {
-            eprintln!("{:?} {:?} {}: {}", change.action, change.resource, change.name, change.reasons.join(", "));
+            eprintln!(
+                "{:?} {:?} {}: {}",
+                change.action,
+                change.resource,
+                change.name,
+                change.reasons.join(", ")
+            );
         }
         let id = DeploymentId::generate();
-        match self.engine.apply(&id, &plan, Arc::new(Print), &CancellationToken::new()).await? {
+        match self
+            .engine
+            .apply(&id, &plan, Arc::new(Print), &CancellationToken::new())
+            .await?
+        {
             Outcome::Succeeded => Ok(()),
             Outcome::RolledBack { error } | Outcome::Failed { error } => Err(error.into()),
         }
@@ -75,7 +87,9 @@ impl Deployer {
 
 fn run(image: &str, known: Option<String>, reason: &str) -> Target {
     Target::Run {
-        spec: ServiceSpec::new(Source::Image { reference: image.to_owned() }),
+        spec: ServiceSpec::new(Source::Image {
+            reference: image.to_owned(),
+        }),
         image: known,
         replicas: 1,
         paused: false,
@@ -87,7 +101,9 @@ fn run(image: &str, known: Option<String>, reason: &str) -> Target {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let image = arguments.next().unwrap_or_else(|| "nonna-test/app:latest".to_owned());
+    let image = arguments
+        .next()
+        .unwrap_or_else(|| "nonna-test/app:latest".to_owned());
     let other = arguments.next().unwrap_or_else(|| image.clone());
 
     let config = DockerConfig::new("example");
@@ -108,7 +124,13 @@ async fn main() -> anyhow::Result<()> {
         environment: EnvironmentId::generate(),
         environment_name: "production".parse()?,
     };
-    let mut deployer = Deployer { engine, journal, scope, service: ServiceId::generate(), next: 1 };
+    let mut deployer = Deployer {
+        engine,
+        journal,
+        scope,
+        service: ServiceId::generate(),
+        next: 1,
+    };
 
     let outcome = async {
         deployer.go(run(&image, None, "deploy")).await?;

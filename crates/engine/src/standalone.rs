@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Code, Error, Result};
 use crate::event::{Outcome, Progress};
-use crate::ports::builder::{BuildRequest, BuiltImage, Builder};
+use crate::ports::builder::{BuildRequest, Builder, BuiltImage};
 use crate::ports::journal::{Entry, Journal, Mark};
 use crate::ports::router::{Router, ServiceRoutes};
 
@@ -61,7 +61,9 @@ impl MemoryJournal {
 
     /// Keeps a secret's value as this version.
     pub fn set_secret(&self, service: &ServiceId, name: &str, version: u64, value: SecretString) {
-        self.state().secrets.insert((service.clone(), name.to_owned(), version), value);
+        self.state()
+            .secrets
+            .insert((service.clone(), name.to_owned(), version), value);
     }
 
     fn edit<T>(&self, deployment: &DeploymentId, change: impl FnOnce(&mut Written) -> T) -> T {
@@ -81,7 +83,9 @@ impl Journal for MemoryJournal {
     }
 
     async fn turn_back(&self, deployment: &DeploymentId, error: &Error) -> Result<()> {
-        self.edit(deployment, |d| d.turned_back.get_or_insert_with(|| error.clone()).clone());
+        self.edit(deployment, |d| {
+            d.turned_back.get_or_insert_with(|| error.clone()).clone()
+        });
         Ok(())
     }
 
@@ -100,18 +104,32 @@ impl Journal for MemoryJournal {
 
     async fn commit(&self, deployment: &DeploymentId, plan: &Plan, step: StepId) -> Result<()> {
         let mut state = self.state();
-        let images = state.deployments.entry(deployment.clone()).or_default().images.clone();
+        let images = state
+            .deployments
+            .entry(deployment.clone())
+            .or_default()
+            .images
+            .clone();
         for (id, planned) in &plan.services {
-            let Some(mut release) = planned.release.clone() else { continue };
+            let Some(mut release) = planned.release.clone() else {
+                continue;
+            };
             if let Some(image) = images.get(id) {
                 release.image = Some(image.clone());
             }
             release.state = ReleaseState::Succeeded;
-            let current = CurrentRelease { release, replicas: planned.replicas, paused: planned.paused };
+            let current = CurrentRelease {
+                release,
+                replicas: planned.replicas,
+                paused: planned.paused,
+            };
             state.current.insert(id.clone(), current);
         }
         let written = state.deployments.entry(deployment.clone()).or_default();
-        written.entries.push(Entry { step, mark: Mark::Done });
+        written.entries.push(Entry {
+            step,
+            mark: Mark::Done,
+        });
         Ok(())
     }
 
@@ -139,7 +157,10 @@ impl Journal for MemoryJournal {
             .map(|(name, version)| {
                 let key = (service.clone(), name.clone(), *version);
                 let value = state.secrets.get(&key).cloned().ok_or_else(|| {
-                    Error::user(Code::MissingSecret, format!("The secret {name} has no version {version}."))
+                    Error::user(
+                        Code::MissingSecret,
+                        format!("The secret {name} has no version {version}."),
+                    )
                 })?;
                 Ok((name.clone(), value))
             })
@@ -161,7 +182,10 @@ impl Builder for NoBuilder {
     ) -> Result<BuiltImage> {
         Err(Error::user(
             Code::NothingToBuild,
-            format!("{} is to be built from source, and this program has no builder.", request.service_name),
+            format!(
+                "{} is to be built from source, and this program has no builder.",
+                request.service_name
+            ),
         )
         .hint("Give the service an image."))
     }

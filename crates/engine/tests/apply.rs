@@ -3,6 +3,15 @@
 //! end is the planned state or the old one, nothing is left over, and requests
 //! always had somewhere to go.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,7 +80,8 @@ impl Journal for Mortal {
     }
 
     async fn set_image(&self, deployment: &DeploymentId, service: &ServiceId, image: &str) -> Result<()> {
-        self.write(self.journal.set_image(deployment, service, image)).await
+        self.write(self.journal.set_image(deployment, service, image))
+            .await
     }
 
     async fn images(&self, deployment: &DeploymentId) -> Result<BTreeMap<ServiceId, String>> {
@@ -109,17 +119,29 @@ struct World {
 #[derive(Clone, Copy, Debug)]
 enum Ask {
     /// Run this image in so many replicas.
-    Run { image: &'static str, replicas: u32, strategy: Strategy },
+    Run {
+        image: &'static str,
+        replicas: u32,
+        strategy: Strategy,
+    },
     Pause,
     Remove,
 }
 
 const fn run(image: &'static str, replicas: u32) -> Ask {
-    Ask::Run { image, replicas, strategy: Strategy::Rolling }
+    Ask::Run {
+        image,
+        replicas,
+        strategy: Strategy::Rolling,
+    }
 }
 
 const fn recreate(image: &'static str, replicas: u32) -> Ask {
-    Ask::Run { image, replicas, strategy: Strategy::Recreate }
+    Ask::Run {
+        image,
+        replicas,
+        strategy: Strategy::Recreate,
+    }
 }
 
 impl World {
@@ -162,7 +184,9 @@ impl World {
         let services = self.services.iter().enumerate().map(|(index, id)| {
             let current = self.journal.current(id);
             let target = match ask {
-                Ask::Remove => Target::Remove { volumes: vec!["data".parse().unwrap()] },
+                Ask::Remove => Target::Remove {
+                    volumes: vec!["data".parse().unwrap()],
+                },
                 Ask::Pause => {
                     let current = current.clone().unwrap();
                     Target::Run {
@@ -174,11 +198,23 @@ impl World {
                         reason: "pause".into(),
                     }
                 }
-                Ask::Run { image, replicas, strategy } => {
-                    let mut spec = ServiceSpec::new(Source::Image { reference: image.into() });
+                Ask::Run {
+                    image,
+                    replicas,
+                    strategy,
+                } => {
+                    let mut spec = ServiceSpec::new(Source::Image {
+                        reference: image.into(),
+                    });
                     spec.strategy = strategy;
-                    spec.routes = vec![RouteSpec { host: format!("{index}.localhost"), path: "/".into() }];
-                    spec.volumes = vec![VolumeMount { name: "data".parse().unwrap(), path: "/data".into() }];
+                    spec.routes = vec![RouteSpec {
+                        host: format!("{index}.localhost"),
+                        path: "/".into(),
+                    }];
+                    spec.volumes = vec![VolumeMount {
+                        name: "data".parse().unwrap(),
+                        path: "/data".into(),
+                    }];
                     Target::Run {
                         spec,
                         image: None,
@@ -210,7 +246,10 @@ impl World {
         let plan = self.plan(ask).await;
         let engine = self.engine(self.journal.clone());
         let id = DeploymentId::generate();
-        engine.apply(&id, &plan, Arc::new(Discard), &CancellationToken::new()).await.unwrap()
+        engine
+            .apply(&id, &plan, Arc::new(Discard), &CancellationToken::new())
+            .await
+            .unwrap()
     }
 
     /// What stands, without what differs from run to run: for each service its
@@ -227,7 +266,9 @@ impl World {
             });
             let stray = replicas
                 .iter()
-                .filter(|r| !r.state.is_running() || Some(r.release) != current.as_ref().map(|c| c.release.number))
+                .filter(|r| {
+                    !r.state.is_running() || Some(r.release) != current.as_ref().map(|c| c.release.number)
+                })
                 .count();
             let mut there: Vec<_> = replicas.iter().filter_map(|r| r.address).collect();
             there.sort();
@@ -255,18 +296,78 @@ struct Case {
 }
 
 const CASES: &[Case] = &[
-    Case { name: "first deploy", before: &[], act: run("v1", 2), fails: false },
-    Case { name: "failing first deploy", before: &[], act: run("broken", 1), fails: true },
-    Case { name: "redeploy", before: &[run("v1", 2)], act: run("v2", 2), fails: false },
-    Case { name: "failing redeploy", before: &[run("v1", 2)], act: run("broken", 2), fails: true },
-    Case { name: "redeploy and scale", before: &[run("v1", 1)], act: run("v2", 3), fails: false },
-    Case { name: "scale up", before: &[run("v1", 1)], act: run("v1", 3), fails: false },
-    Case { name: "scale down", before: &[run("v1", 3)], act: run("v1", 1), fails: false },
-    Case { name: "recreate", before: &[recreate("v1", 1)], act: recreate("v2", 1), fails: false },
-    Case { name: "failing recreate", before: &[recreate("v1", 1)], act: recreate("broken", 1), fails: true },
-    Case { name: "pause", before: &[run("v1", 2)], act: Ask::Pause, fails: false },
-    Case { name: "resume", before: &[run("v1", 2), Ask::Pause], act: run("v1", 2), fails: false },
-    Case { name: "destroy", before: &[run("v1", 2)], act: Ask::Remove, fails: false },
+    Case {
+        name: "first deploy",
+        before: &[],
+        act: run("v1", 2),
+        fails: false,
+    },
+    Case {
+        name: "failing first deploy",
+        before: &[],
+        act: run("broken", 1),
+        fails: true,
+    },
+    Case {
+        name: "redeploy",
+        before: &[run("v1", 2)],
+        act: run("v2", 2),
+        fails: false,
+    },
+    Case {
+        name: "failing redeploy",
+        before: &[run("v1", 2)],
+        act: run("broken", 2),
+        fails: true,
+    },
+    Case {
+        name: "redeploy and scale",
+        before: &[run("v1", 1)],
+        act: run("v2", 3),
+        fails: false,
+    },
+    Case {
+        name: "scale up",
+        before: &[run("v1", 1)],
+        act: run("v1", 3),
+        fails: false,
+    },
+    Case {
+        name: "scale down",
+        before: &[run("v1", 3)],
+        act: run("v1", 1),
+        fails: false,
+    },
+    Case {
+        name: "recreate",
+        before: &[recreate("v1", 1)],
+        act: recreate("v2", 1),
+        fails: false,
+    },
+    Case {
+        name: "failing recreate",
+        before: &[recreate("v1", 1)],
+        act: recreate("broken", 1),
+        fails: true,
+    },
+    Case {
+        name: "pause",
+        before: &[run("v1", 2)],
+        act: Ask::Pause,
+        fails: false,
+    },
+    Case {
+        name: "resume",
+        before: &[run("v1", 2), Ask::Pause],
+        act: run("v1", 2),
+        fails: false,
+    },
+    Case {
+        name: "destroy",
+        before: &[run("v1", 2)],
+        act: Ask::Remove,
+        fails: false,
+    },
 ];
 
 async fn prepared(case: &Case) -> World {
@@ -282,7 +383,12 @@ async fn old_and_new(case: &Case) -> (String, String) {
     let mut world = prepared(case).await;
     let old = world.standing().await;
     let outcome = world.deploy(case.act).await;
-    assert_eq!(case.fails, outcome != Outcome::Succeeded, "{}: {outcome:?}", case.name);
+    assert_eq!(
+        case.fails,
+        outcome != Outcome::Succeeded,
+        "{}: {outcome:?}",
+        case.name
+    );
     let new = world.standing().await;
     if case.fails {
         assert_eq!(old, new, "{}", case.name);
@@ -299,7 +405,11 @@ async fn in_peace_every_deployment_ends_as_planned_and_leaves_nothing_to_do() {
             let again = world.plan(case.act).await;
             assert!(again.is_empty(), "{}: left to do: {:?}", case.name, again.changes);
         }
-        assert!(world.standing().await.contains("0 stray, routed true"), "{}", world.standing().await);
+        assert!(
+            world.standing().await.contains("0 stray, routed true"),
+            "{}",
+            world.standing().await
+        );
     }
 }
 
@@ -313,18 +423,31 @@ async fn a_call_that_fails_once_leads_to_the_old_state_or_the_new_one() {
             let plan = world.plan(case.act).await;
             let calls = world.runtime.calls().len();
             // Behind the commit only what can help is tried again.
-            world.runtime.fail_after(at, Error::provider(Code::RuntimeRefused, "no").retry());
+            world
+                .runtime
+                .fail_after(at, Error::provider(Code::RuntimeRefused, "no").retry());
             let engine = world.engine(world.journal.clone());
             let id = DeploymentId::generate();
-            let outcome = engine.apply(&id, &plan, Arc::new(Discard), &CancellationToken::new()).await.unwrap();
+            let outcome = engine
+                .apply(&id, &plan, Arc::new(Discard), &CancellationToken::new())
+                .await
+                .unwrap();
             if world.runtime.calls().len() - calls <= at {
                 break;
             }
             failures += 1;
             let standing = world.standing().await;
             let expected = if outcome == Outcome::Succeeded { &new } else { &old };
-            assert_eq!(&standing, expected, "{}: call {at} failed, {outcome:?}", case.name);
-            assert!(!matches!(outcome, Outcome::Failed { .. }), "{}: call {at}: {outcome:?}", case.name);
+            assert_eq!(
+                &standing, expected,
+                "{}: call {at} failed, {outcome:?}",
+                case.name
+            );
+            assert!(
+                !matches!(outcome, Outcome::Failed { .. }),
+                "{}: call {at}: {outcome:?}",
+                case.name
+            );
         }
         assert!(failures > 2, "{}: only {failures} calls", case.name);
     }
@@ -358,12 +481,23 @@ async fn a_process_that_dies_at_any_write_is_followed_by_one_that_finishes() {
                 }
                 if world.journal.outcome(&id).is_none() {
                     let engine = world.engine(world.journal.clone());
-                    engine.apply(&id, &plan, Arc::new(Discard), &cancel).await.unwrap();
+                    engine
+                        .apply(&id, &plan, Arc::new(Discard), &cancel)
+                        .await
+                        .unwrap();
                 }
-                let expected =
-                    if world.journal.outcome(&id) == Some(Outcome::Succeeded) { &new } else { &old };
+                let expected = if world.journal.outcome(&id) == Some(Outcome::Succeeded) {
+                    &new
+                } else {
+                    &old
+                };
                 let side = if after { "after" } else { "before" };
-                assert_eq!(&world.standing().await, expected, "{}: died {side} write {at}", case.name);
+                assert_eq!(
+                    &world.standing().await,
+                    expected,
+                    "{}: died {side} write {at}",
+                    case.name
+                );
                 assert_eq!(case.fails, expected == &old && case.fails, "{}", case.name);
             }
             if !died {
@@ -377,10 +511,17 @@ async fn a_process_that_dies_at_any_write_is_followed_by_one_that_finishes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_deployment_leaves_the_old_release_serving() {
-    const CASE: Case = Case { name: "cancel", before: &[run("v1", 2)], act: run("slow", 2), fails: true };
+    const CASE: Case = Case {
+        name: "cancel",
+        before: &[run("v1", 2)],
+        act: run("slow", 2),
+        fails: true,
+    };
     let case = &CASE;
     let mut world = prepared(case).await;
-    world.runtime.add_image("slow", Behaviour::Slow(std::time::Duration::from_secs(30)));
+    world
+        .runtime
+        .add_image("slow", Behaviour::Slow(std::time::Duration::from_secs(30)));
     let old = world.standing().await;
     let plan = world.plan(case.act).await;
     let engine = world.engine(world.journal.clone());
@@ -391,7 +532,9 @@ async fn a_cancelled_deployment_leaves_the_old_release_serving() {
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         later.cancel();
     });
-    let Outcome::RolledBack { error } = outcome.unwrap() else { panic!("not rolled back") };
+    let Outcome::RolledBack { error } = outcome.unwrap() else {
+        panic!("not rolled back")
+    };
     assert_eq!(error.code, Code::Cancelled);
     assert_eq!(world.standing().await, old);
 }
@@ -402,14 +545,19 @@ async fn routes_that_belong_to_another_service_are_refused_and_nothing_changes()
     let taken = nonna_engine::ports::router::ServiceRoutes {
         service: ServiceId::generate(),
         label: "other/production/web".into(),
-        routes: vec![RouteSpec { host: "1.localhost".into(), path: "/".into() }],
+        routes: vec![RouteSpec {
+            host: "1.localhost".into(),
+            path: "/".into(),
+        }],
         upstreams: vec![],
         protocol: nonna_model::service::Protocol::Http1,
         paused: true,
     };
     world.router.set_routes(taken).await.unwrap();
     let old = world.standing().await;
-    let Outcome::RolledBack { error } = world.deploy(run("v1", 1)).await else { panic!("not rolled back") };
+    let Outcome::RolledBack { error } = world.deploy(run("v1", 1)).await else {
+        panic!("not rolled back")
+    };
     assert_eq!(error.code, Code::Conflict);
     assert_eq!(world.standing().await, old);
 }

@@ -1,6 +1,15 @@
 //! The planner, on generated worlds: whatever is desired and whatever is
 //! there, carrying the plan out leads there, and then nothing is left to do.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use nonna_engine::plan::plan;
@@ -33,8 +42,14 @@ fn name(index: usize) -> Name {
 }
 
 fn spec() -> impl Strategy<Value = ServiceSpec> {
-    (0..3_u8, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(content, built, volume, recreate, port)| {
+    (
+        0..3_u8,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(content, built, volume, recreate, port)| {
             let mut spec = ServiceSpec::new(if built {
                 Source::Build(BuildSource {
                     context: format!("sha256:{content:064}"),
@@ -43,10 +58,15 @@ fn spec() -> impl Strategy<Value = ServiceSpec> {
                     arguments: BTreeMap::new(),
                 })
             } else {
-                Source::Image { reference: format!("image:{content}") }
+                Source::Image {
+                    reference: format!("image:{content}"),
+                }
             });
             if volume {
-                spec.volumes.push(VolumeMount { name: "data".parse().unwrap(), path: "/data".into() });
+                spec.volumes.push(VolumeMount {
+                    name: "data".parse().unwrap(),
+                    path: "/data".into(),
+                });
             }
             if recreate {
                 spec.strategy = RollOut::Recreate;
@@ -55,8 +75,7 @@ fn spec() -> impl Strategy<Value = ServiceSpec> {
                 spec.port = None;
             }
             spec
-        },
-    )
+        })
 }
 
 fn state() -> impl Strategy<Value = ReplicaState> {
@@ -99,7 +118,16 @@ fn service(index: usize) -> impl Strategy<Value = (DesiredService, Vec<ObservedR
             .into_iter()
             .map(|((release, at), state)| replica(&id, ReleaseNumber(release), at, state))
             .collect();
-        (DesiredService { id, name: name(index), current, next_release: ReleaseNumber(5), target }, replicas)
+        (
+            DesiredService {
+                id,
+                name: name(index),
+                current,
+                next_release: ReleaseNumber(5),
+                target,
+            },
+            replicas,
+        )
     })
 }
 
@@ -150,10 +178,15 @@ fn carry_out(plan: &Plan, desired: &mut DesiredEnvironment, observed: &mut Obser
             StepKind::EnsureNetwork => observed.network = true,
             StepKind::RemoveNetwork => observed.network = false,
             StepKind::EnsureVolume { service, volume } => {
-                observed.volumes.push(ObservedVolume { service: service.clone(), name: volume.clone() });
+                observed.volumes.push(ObservedVolume {
+                    service: service.clone(),
+                    name: volume.clone(),
+                });
             }
             StepKind::RemoveVolume { service, volume } => {
-                observed.volumes.retain(|v| v.service != *service || v.name != *volume);
+                observed
+                    .volumes
+                    .retain(|v| v.service != *service || v.name != *volume);
             }
             StepKind::Build { service } | StepKind::Pull { service } => {
                 images.insert(service.clone(), "sha256:new".to_owned());
@@ -161,7 +194,10 @@ fn carry_out(plan: &Plan, desired: &mut DesiredEnvironment, observed: &mut Obser
             StepKind::StopReplicas { service, release } => {
                 for replica in &mut observed.replicas {
                     if replica.service == *service && replica.release == *release {
-                        replica.state = ReplicaState::Exited { code: 0, out_of_memory: false };
+                        replica.state = ReplicaState::Exited {
+                            code: 0,
+                            out_of_memory: false,
+                        };
                     }
                 }
             }
@@ -171,13 +207,20 @@ fn carry_out(plan: &Plan, desired: &mut DesiredEnvironment, observed: &mut Obser
                 assert!(observed.network, "replicas need their network");
                 for volume in &planned.release.as_ref().unwrap().spec.volumes {
                     assert!(
-                        observed.volumes.iter().any(|v| v.service == *service && v.name == volume.name),
+                        observed
+                            .volumes
+                            .iter()
+                            .any(|v| v.service == *service && v.name == volume.name),
                         "replicas need their volumes"
                     );
                 }
                 for index in 0..planned.running {
-                    observed.replicas.retain(|r| (&r.service, r.release, r.index) != (service, number, index));
-                    observed.replicas.push(replica(service, number, index, ReplicaState::Running));
+                    observed
+                        .replicas
+                        .retain(|r| (&r.service, r.release, r.index) != (service, number, index));
+                    observed
+                        .replicas
+                        .push(replica(service, number, index, ReplicaState::Running));
                 }
             }
             StepKind::RetireReplicas { service } => {
@@ -190,10 +233,16 @@ fn carry_out(plan: &Plan, desired: &mut DesiredEnvironment, observed: &mut Obser
             StepKind::SwitchRoutes { .. } | StepKind::RemoveRoutes { .. } => {}
             StepKind::Commit => {
                 for service in &mut desired.services {
-                    let Some(planned) = plan.services.get(&service.id) else { continue };
+                    let Some(planned) = plan.services.get(&service.id) else {
+                        continue;
+                    };
                     service.current = planned.release.clone().map(|mut release| {
                         release.image = release.image.or_else(|| images.get(&service.id).cloned());
-                        CurrentRelease { release, replicas: planned.replicas, paused: planned.paused }
+                        CurrentRelease {
+                            release,
+                            replicas: planned.replicas,
+                            paused: planned.paused,
+                        }
                     });
                     if planned.new_release {
                         service.next_release = ReleaseNumber(service.next_release.0 + 1);

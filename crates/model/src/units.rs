@@ -79,7 +79,7 @@ impl fmt::Display for Bytes {
         for (unit, size) in UNITS {
             if self.0 >= size {
                 let tenths = self.0 / (size / 10);
-                return if tenths % 10 == 0 {
+                return if tenths.is_multiple_of(10) {
                     write!(f, "{} {unit}", tenths / 10)
                 } else {
                     write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)

@@ -15,9 +15,9 @@ const LABEL: usize = 63;
 const DIGITS: usize = 8;
 
 /// The service whose host is the project's own.
-pub const MAIN_SERVICE: &str = "web";
+pub(crate) const MAIN_SERVICE: &str = "web";
 /// The environment whose host is the project's own.
-pub const MAIN_ENVIRONMENT: &str = "production";
+pub(crate) const MAIN_ENVIRONMENT: &str = "production";
 
 /// The host of a service under the base domain.
 #[must_use]
@@ -76,7 +76,18 @@ mod tests {
     fn no_two_services_share_a_host_and_every_label_fits() {
         let long = "a".repeat(40);
         let names = [
-            "web", "a", "b", "a-b", "a--b", "b--a", "s-a", "production", "web--production--a", "xn", "ab", &long,
+            "web",
+            "a",
+            "b",
+            "a-b",
+            "a--b",
+            "b--a",
+            "s-a",
+            "production",
+            "web--production--a",
+            "xn",
+            "ab",
+            &long,
         ];
         let mut seen: HashMap<String, (&str, &str, &str)> = HashMap::new();
         for project in names {

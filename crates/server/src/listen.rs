@@ -28,7 +28,9 @@ impl Inherited {
                 .map(|(_, value)| value.as_str())
         };
         let is_ours = get("LISTEN_PID").and_then(|p| p.parse::<u32>().ok()) == Some(std::process::id());
-        let count = get("LISTEN_FDS").and_then(|n| n.parse::<RawFd>().ok()).unwrap_or(0);
+        let count = get("LISTEN_FDS")
+            .and_then(|n| n.parse::<RawFd>().ok())
+            .unwrap_or(0);
         if !is_ours || !(1..=64).contains(&count) {
             return Self::default();
         }

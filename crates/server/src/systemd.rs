@@ -138,7 +138,10 @@ mod tests {
             ..Config::default()
         };
         let unit = socket_unit(&config);
-        assert!(unit.contains("ListenStream=127.0.0.1:8400\nListenStream=0.0.0.0:80\nBacklog"), "{unit}");
+        assert!(
+            unit.contains("ListenStream=127.0.0.1:8400\nListenStream=0.0.0.0:80\nBacklog"),
+            "{unit}"
+        );
     }
 
     #[test]

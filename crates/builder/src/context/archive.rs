@@ -166,10 +166,10 @@ impl Unpack<'_> {
         };
         self.check_total()?;
         let is_folder = kind == EntryKind::Directory;
-        if let Some(before) = self.entries.insert(path.to_owned(), kind) {
-            if !(is_folder && before == EntryKind::Directory) {
-                return Err(refuse(path, "is there twice"));
-            }
+        if let Some(before) = self.entries.insert(path.to_owned(), kind)
+            && !(is_folder && before == EntryKind::Directory)
+        {
+            return Err(refuse(path, "is there twice"));
         }
         if self.entries.len() > self.store.inner.limits.entries.saturating_mul(2) {
             return Err(self.too_many());

@@ -166,10 +166,11 @@ impl ContextStore {
             .hint("Deploy again: what was sent is kept.")
             .retry();
             for entry in &manifest.entries {
-                if let EntryKind::File { sha256, .. } = &entry.kind {
-                    if missing.contains(sha256) && error.details.len() < 5 {
-                        error = error.detail(printable(&entry.path));
-                    }
+                if let EntryKind::File { sha256, .. } = &entry.kind
+                    && missing.contains(sha256)
+                    && error.details.len() < 5
+                {
+                    error = error.detail(printable(&entry.path));
                 }
             }
             return Err(error);
@@ -177,10 +178,10 @@ impl ContextStore {
         self.inner
             .write_manifest(&self.inner.manifests, &digest, manifest)?;
         let pending = self.inner.manifest_path(&self.inner.pending, &digest);
-        if let Some(Err(error)) = pending.map(fs::remove_file) {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(%digest, %error, "cannot remove a context's announcement");
-            }
+        if let Some(Err(error)) = pending.map(fs::remove_file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%digest, %error, "cannot remove a context's announcement");
         }
         Ok(digest)
     }
@@ -399,15 +400,17 @@ impl BlobWriter {
     /// Gives it its name, if it is what was expected.
     pub(super) fn keep(self, store: &Inner, expected: Option<(&str, u64)>) -> Result<Kept> {
         let sha256 = HEXLOWER.encode(&self.hash.finalize());
-        if let Some((wanted, size)) = expected {
-            if self.size != size || sha256 != wanted {
-                return Err(Error::user(
-                    Code::InvalidContext,
-                    format!("A file of the build context is not what was announced: sha256 {wanted}, {size} bytes."),
-                )
-                .hint("The file may have changed meanwhile, or been damaged on the way. Deploy again.")
-                .retry());
-            }
+        if let Some((wanted, size)) = expected
+            && (self.size != size || sha256 != wanted)
+        {
+            return Err(Error::user(
+                Code::InvalidContext,
+                format!(
+                    "A file of the build context is not what was announced: sha256 {wanted}, {size} bytes."
+                ),
+            )
+            .hint("The file may have changed meanwhile, or been damaged on the way. Deploy again.")
+            .retry());
         }
         let path = store.blob_path(&sha256);
         let new = !store.has_blob(&sha256, self.size);

@@ -68,10 +68,10 @@ impl Package {
             }
             return Some((Start::from_line(script), rule));
         }
-        if let Some(main) = self.main.as_deref().map(|main| main.trim_start_matches("./")) {
-            if tree.has(main) {
-                return Some((Start::exec(&["node", main]), "`main` in package.json".to_owned()));
-            }
+        if let Some(main) = self.main.as_deref().map(|main| main.trim_start_matches("./"))
+            && tree.has(main)
+        {
+            return Some((Start::exec(&["node", main]), "`main` in package.json".to_owned()));
         }
         let entry = tree.first(&ENTRIES)?;
         Some((Start::exec(&["node", entry]), format!("there is {entry}")))

@@ -36,7 +36,11 @@ pub(crate) struct InstallArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where to write the unit; `-` prints it.
-    #[arg(long, value_name = "FILE", default_value = "/etc/systemd/system/nonna.service")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/systemd/system/nonna.service"
+    )]
     pub(crate) unit: PathBuf,
     /// Write over a unit that is there.
     #[arg(long)]

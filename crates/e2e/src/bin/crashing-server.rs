@@ -30,7 +30,9 @@ struct Killing {
 
 impl Killing {
     async fn write<T>(&self, write: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let Some((at, side)) = self.trap() else { return write.await };
+        let Some((at, side)) = self.trap() else {
+            return write.await;
+        };
         let sprung = self.writes.fetch_add(1, Ordering::SeqCst) + 1 == at;
         if sprung && side == "before" {
             die();
@@ -73,7 +75,8 @@ impl Journal for Killing {
     }
 
     async fn set_image(&self, deployment: &DeploymentId, service: &ServiceId, image: &str) -> Result<()> {
-        self.write(self.journal.set_image(deployment, service, image)).await
+        self.write(self.journal.set_image(deployment, service, image))
+            .await
     }
 
     async fn images(&self, deployment: &DeploymentId) -> Result<BTreeMap<ServiceId, String>> {
@@ -101,8 +104,12 @@ fn settings() -> anyhow::Result<Vec<(String, String)>> {
     let mut flags = Vec::new();
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "server");
     while let Some(key) = arguments.next() {
-        let key = key.strip_prefix("--").with_context(|| format!("{key} is no setting"))?;
-        let value = arguments.next().with_context(|| format!("--{key} has no value"))?;
+        let key = key
+            .strip_prefix("--")
+            .with_context(|| format!("{key} is no setting"))?;
+        let value = arguments
+            .next()
+            .with_context(|| format!("--{key} has no value"))?;
         flags.push((key.to_owned(), value));
     }
     Ok(flags)
@@ -111,11 +118,19 @@ fn settings() -> anyhow::Result<Vec<(String, String)>> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let environment: Vec<(String, String)> = std::env::vars().collect();
-    let config = Config::load(&Sources { file: None, environment: environment.clone(), flags: settings()? })?;
+    let config = Config::load(&Sources {
+        file: None,
+        environment: environment.clone(),
+        flags: settings()?,
+    })?;
     nonna_server::init_logging(&config)?;
     let trap = config.data.join("kill-at");
     let around = |parts: ServerParts| {
-        let journal = Arc::new(Killing { journal: parts.journal, trap, writes: AtomicUsize::new(0) });
+        let journal = Arc::new(Killing {
+            journal: parts.journal,
+            trap,
+            writes: AtomicUsize::new(0),
+        });
         ServerParts { journal, ..parts }
     };
     let say = |text: &str| {

@@ -85,7 +85,9 @@ impl LengthScan {
                     None => return found,
                 }
             }
-            let Some((&byte, rest)) = bytes.split_first() else { return found };
+            let Some((&byte, rest)) = bytes.split_first() else {
+                return found;
+            };
             if byte == b'\n' {
                 // An empty line (a lone CR counts for nothing): the end.
                 self.done = true;
@@ -123,8 +125,17 @@ pub(crate) struct Io {
 impl Io {
     pub(crate) fn new(stream: Stream, prefix: Bytes, conn: Rc<Conn>) -> Self {
         // The first line is the request's, not a header's.
-        let scan = LengthScan { matched: MISMATCH, done: false };
-        Self { stream, prefix, scan, conn, substitute: None }
+        let scan = LengthScan {
+            matched: MISMATCH,
+            done: false,
+        };
+        Self {
+            stream,
+            prefix,
+            scan,
+            conn,
+            substitute: None,
+        }
     }
 
     /// The next bytes are a tunnel's: nothing of HTTP is looked for any more.
@@ -138,8 +149,12 @@ impl Io {
         let now = conn.worker.deadlines.now();
         match conn.watch.phase.get() {
             Phase::Idle => {
-                conn.watch.fixed(Phase::Head, now, ticks(conn.worker.shared.timeouts.header));
-                self.scan = LengthScan { matched: MISMATCH, done: false };
+                conn.watch
+                    .fixed(Phase::Head, now, ticks(conn.worker.shared.timeouts.header));
+                self.scan = LengthScan {
+                    matched: MISMATCH,
+                    done: false,
+                };
                 conn.saw_length.set(self.scan.scan(bytes));
             }
             Phase::Head => {
@@ -211,11 +226,7 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.substitute.is_none()
             && let Some(page) = this.page_instead(data)
@@ -278,7 +289,10 @@ mod tests {
     use super::*;
 
     fn found(parts: &[&[u8]]) -> bool {
-        let mut scan = LengthScan { matched: MISMATCH, done: false };
+        let mut scan = LengthScan {
+            matched: MISMATCH,
+            done: false,
+        };
         parts.iter().fold(false, |found, part| scan.scan(part) || found)
     }
 
@@ -293,7 +307,9 @@ mod tests {
         for cut in 0..body.len() {
             assert!(!found(&[&body[..cut], &body[cut..]]), "cut at {cut}");
         }
-        assert!(!found(&[b"POST /\ncontent-lengthy: 1\nx-content-length: 2\n\ncontent-length: 4\n"]));
+        assert!(!found(&[
+            b"POST /\ncontent-lengthy: 1\nx-content-length: 2\n\ncontent-length: 4\n"
+        ]));
         assert!(found(&[b"POST / HTTP/1.1\nContent-Length: 3\n\n"]));
     }
 }

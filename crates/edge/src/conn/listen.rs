@@ -24,15 +24,18 @@ pub(crate) struct Bound {
 pub(crate) fn bind(listen: Listen, workers: usize) -> Result<Bound, EdgeError> {
     let wanted = match &listen {
         Listen::Address(address) => *address,
-        Listen::Bound(listener) => {
-            listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
-        }
+        Listen::Bound(listener) => listener
+            .local_addr()
+            .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
     };
     let bound = match listen {
         Listen::Bound(listener) => share(listener, workers),
         Listen::Address(address) => bind_group(address, workers),
     };
-    bound.map_err(|source| EdgeError::Bind { address: wanted, source })
+    bound.map_err(|source| EdgeError::Bind {
+        address: wanted,
+        source,
+    })
 }
 
 /// A given listener is shared: the workers take turns at its queue.
@@ -54,8 +57,10 @@ fn bind_group(address: SocketAddr, workers: usize) -> io::Result<Bound> {
     // first shows whether somebody else is there.
     let alone = socket(address, false)?;
     alone.bind(&address.into())?;
-    let address =
-        alone.local_addr()?.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+    let address = alone
+        .local_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
     drop(alone);
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {

@@ -33,17 +33,25 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, tls: bool, port: u16) {
     let watch = Watch::new(Phase::Opening);
     worker.watch(&watch);
-    watch.fixed(Phase::Opening, worker.deadlines.now(), ticks(worker.shared.timeouts.header));
+    watch.fixed(
+        Phase::Opening,
+        worker.deadlines.now(),
+        ticks(worker.shared.timeouts.header),
+    );
     let opening = async {
         if tls {
             // Boxed: a handshake's state is large, and soon gone.
-            let Some(tls) = worker.shared.tls.as_ref() else { return None };
+            let Some(tls) = worker.shared.tls.as_ref() else {
+                return None;
+            };
             Box::pin(tls.accept(stream)).await
         } else {
             open_plain(stream).await
         }
     };
-    let Some((stream, prefix, http2)) = in_time(worker, &watch, opening).await else { return };
+    let Some((stream, prefix, http2)) = in_time(worker, &watch, opening).await else {
+        return;
+    };
     let trusted = worker.shared.trusts(peer.ip());
     let mut conn = Conn {
         worker: Rc::clone(worker),
@@ -95,17 +103,29 @@ async fn open_plain(mut stream: TcpStream) -> Option<(Stream, Bytes, bool)> {
         length += count;
         let seen = &first[..length.min(H2_PREFACE.len())];
         if !H2_PREFACE.starts_with(seen) {
-            return Some((Stream::Plain(stream), Bytes::copy_from_slice(&first[..length]), false));
+            return Some((
+                Stream::Plain(stream),
+                Bytes::copy_from_slice(&first[..length]),
+                false,
+            ));
         }
         if seen.len() == H2_PREFACE.len() {
-            return Some((Stream::Plain(stream), Bytes::copy_from_slice(&first[..length]), true));
+            return Some((
+                Stream::Plain(stream),
+                Bytes::copy_from_slice(&first[..length]),
+                true,
+            ));
         }
     }
 }
 
 async fn serve_h1(conn: Rc<Conn>, io: Io) {
     let worker = Rc::clone(&conn.worker);
-    conn.watch.fixed(Phase::Idle, worker.deadlines.now(), ticks(worker.shared.timeouts.header));
+    conn.watch.fixed(
+        Phase::Idle,
+        worker.deadlines.now(),
+        ticks(worker.shared.timeouts.header),
+    );
     let service = {
         let conn = Rc::clone(&conn);
         service_fn(move |request| {
@@ -151,7 +171,8 @@ async fn serve_h1(conn: Rc<Conn>, io: Io) {
         (End::Done, Some(tunnel)) => Box::pin(tunnel.run(&conn, io, parts.read_buf)).await,
         (End::SlowHead, _) => {
             let page = pages::raw(StatusCode::REQUEST_TIMEOUT);
-            conn.watch.fixed(Phase::Opening, worker.deadlines.now(), ticks(LINGER));
+            conn.watch
+                .fixed(Phase::Opening, worker.deadlines.now(), ticks(LINGER));
             let farewell = async {
                 let _ = io.write_all(&page).await;
                 let _ = io.shutdown().await;
@@ -174,7 +195,8 @@ enum End {
 /// Reads away what the client still sends, so that it gets to read the answer
 /// instead of a reset.
 async fn linger(conn: &Conn, mut io: Io) {
-    conn.watch.fixed(Phase::Opening, conn.worker.deadlines.now(), ticks(LINGER));
+    conn.watch
+        .fixed(Phase::Opening, conn.worker.deadlines.now(), ticks(LINGER));
     let reading = Box::pin(async {
         let mut left = LINGER_BYTES;
         let mut sink = [0; 4096];
@@ -248,7 +270,11 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for StreamExecutor
             return;
         };
         conn.streams.set(conn.streams.get() + 1);
-        tokio::task::spawn_local(StreamTask { future: Box::pin(future), watch, conn });
+        tokio::task::spawn_local(StreamTask {
+            future: Box::pin(future),
+            watch,
+            conn,
+        });
     }
 }
 
@@ -278,4 +304,3 @@ impl<F> Drop for StreamTask<F> {
         conn.watch.active(conn.worker.deadlines.now());
     }
 }
-

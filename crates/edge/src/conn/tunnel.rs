@@ -29,9 +29,14 @@ impl Tunnel {
     /// Copies until both sides have ended, one failed, or nothing moved for
     /// too long.
     pub(crate) async fn run(self, conn: &Rc<Conn>, mut client: Io, read_ahead: Bytes) {
-        let Self { mut upstream, early, mut ticket } = self;
+        let Self {
+            mut upstream,
+            early,
+            mut ticket,
+        } = self;
         let limit = ticks(conn.worker.shared.timeouts.tunnel);
-        conn.watch.rolling(Phase::Tunnel, conn.worker.deadlines.now(), limit);
+        conn.watch
+            .rolling(Phase::Tunnel, conn.worker.deadlines.now(), limit);
         let before = (early.len() as u64, read_ahead.len() as u64);
         // Reads and writes of the client's side keep the watch going.
         let copied = {

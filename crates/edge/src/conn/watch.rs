@@ -16,7 +16,9 @@ const NEVER: u32 = u32::MAX;
 
 /// How many ticks a duration is, at least one.
 pub(crate) fn ticks(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(NEVER / 2).clamp(1, NEVER / 2)
+    u32::try_from(duration.as_millis().div_ceil(TICK.as_millis()))
+        .unwrap_or(NEVER / 2)
+        .clamp(1, NEVER / 2)
 }
 
 /// Something with a deadline.
@@ -98,7 +100,11 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     pub(crate) fn new(epoch: Instant) -> Self {
-        let deadlines = Self { epoch, now: Cell::new(0), watches: RefCell::new(Vec::new()) };
+        let deadlines = Self {
+            epoch,
+            now: Cell::new(0),
+            watches: RefCell::new(Vec::new()),
+        };
         deadlines.update();
         deadlines
     }
@@ -126,7 +132,9 @@ impl Deadlines {
         let mut late = Vec::new();
         let mut watches = self.watches.borrow_mut();
         watches.retain(|watch| {
-            let Some(watch) = watch.upgrade() else { return false };
+            let Some(watch) = watch.upgrade() else {
+                return false;
+            };
             if watch.deadline.get() <= now {
                 watch.deadline.set(NEVER);
                 watch.fired.set(true);

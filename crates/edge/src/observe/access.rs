@@ -92,7 +92,9 @@ impl AccessRecord {
     /// The path and query that were asked for.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.text.get(self.host_end as usize..self.path_end as usize).unwrap_or_default()
+        self.text
+            .get(self.host_end as usize..self.path_end as usize)
+            .unwrap_or_default()
     }
 
     /// What the client calls itself; empty where it does not say.
@@ -126,7 +128,13 @@ impl ChannelSink {
     #[must_use]
     pub fn new(batches: usize) -> (Arc<Self>, mpsc::Receiver<Vec<AccessRecord>>) {
         let (sender, receiver) = mpsc::channel(batches.max(1));
-        (Arc::new(Self { sender, dropped: AtomicU64::new(0) }), receiver)
+        (
+            Arc::new(Self {
+                sender,
+                dropped: AtomicU64::new(0),
+            }),
+            receiver,
+        )
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// The upper bounds of the latency histogram, in microseconds.
 pub const LATENCY_BOUNDS_US: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000,
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
 ];
 
 /// One worker's counters of one service. Only that worker writes them.
@@ -37,7 +37,9 @@ pub(crate) struct ServiceMetrics {
 
 impl ServiceMetrics {
     pub(crate) fn new(workers: usize) -> Self {
-        Self { shards: (0..workers.max(1)).map(|_| Shard::default()).collect() }
+        Self {
+            shards: (0..workers.max(1)).map(|_| Shard::default()).collect(),
+        }
     }
 
     pub(crate) fn started(&self, worker: usize) {
@@ -47,7 +49,9 @@ impl ServiceMetrics {
     }
 
     pub(crate) fn ended(&self, worker: usize, status: u16, took: Duration, received: u64, sent: u64) {
-        let Some(shard) = self.shards.get(worker) else { return };
+        let Some(shard) = self.shards.get(worker) else {
+            return;
+        };
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         add(&shard.classes[class], 1);
         if received != 0 {
@@ -55,7 +59,10 @@ impl ServiceMetrics {
         }
         add(&shard.sent, sent);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = LATENCY_BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(LATENCY_BOUNDS_US.len());
+        let bucket = LATENCY_BOUNDS_US
+            .iter()
+            .position(|bound| us <= *bound)
+            .unwrap_or(LATENCY_BOUNDS_US.len());
         add(&shard.buckets[bucket], 1);
         add(&shard.latency_us, us);
     }
@@ -120,7 +127,12 @@ impl Snapshot {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
         };
         let all = || self.services.iter().chain(std::iter::once(&self.unrouted));
-        head(&mut out, "nonna_edge_requests_total", "counter", "Requests answered, by class of status.");
+        head(
+            &mut out,
+            "nonna_edge_requests_total",
+            "counter",
+            "Requests answered, by class of status.",
+        );
         for service in all() {
             let label = escaped(&service.label);
             for (class, count) in service.requests.iter().enumerate() {
@@ -132,18 +144,43 @@ impl Snapshot {
             }
         }
         let gauges: [(&str, &str, &str, fn(&ServiceSnapshot) -> u64); 3] = [
-            ("nonna_edge_requests_in_flight", "gauge", "Requests not answered to the end yet.", |s| s.in_flight),
-            ("nonna_edge_received_bytes_total", "counter", "Bytes of request bodies.", |s| s.received),
-            ("nonna_edge_sent_bytes_total", "counter", "Bytes of answer bodies.", |s| s.sent),
+            (
+                "nonna_edge_requests_in_flight",
+                "gauge",
+                "Requests not answered to the end yet.",
+                |s| s.in_flight,
+            ),
+            (
+                "nonna_edge_received_bytes_total",
+                "counter",
+                "Bytes of request bodies.",
+                |s| s.received,
+            ),
+            (
+                "nonna_edge_sent_bytes_total",
+                "counter",
+                "Bytes of answer bodies.",
+                |s| s.sent,
+            ),
         ];
         for (name, kind, help, read) in gauges {
             head(&mut out, name, kind, help);
             for service in all() {
-                let _ = writeln!(out, "{name}{{service=\"{}\"}} {}", escaped(&service.label), read(service));
+                let _ = writeln!(
+                    out,
+                    "{name}{{service=\"{}\"}} {}",
+                    escaped(&service.label),
+                    read(service)
+                );
             }
         }
         let name = "nonna_edge_request_duration_seconds";
-        head(&mut out, name, "histogram", "From a request's head to the end of its answer.");
+        head(
+            &mut out,
+            name,
+            "histogram",
+            "From a request's head to the end of its answer.",
+        );
         for service in all() {
             let label = escaped(&service.label);
             let mut so_far = 0;
@@ -154,19 +191,36 @@ impl Snapshot {
             }
             let total: u64 = service.latency_buckets.iter().sum();
             let _ = writeln!(out, "{name}_bucket{{service=\"{label}\",le=\"+Inf\"}} {total}");
-            let _ = writeln!(out, "{name}_sum{{service=\"{label}\"}} {}", service.latency_sum.as_secs_f64());
+            let _ = writeln!(
+                out,
+                "{name}_sum{{service=\"{label}\"}} {}",
+                service.latency_sum.as_secs_f64()
+            );
             let _ = writeln!(out, "{name}_count{{service=\"{label}\"}} {total}");
         }
-        head(&mut out, "nonna_edge_connections", "gauge", "Open client connections.");
+        head(
+            &mut out,
+            "nonna_edge_connections",
+            "gauge",
+            "Open client connections.",
+        );
         let _ = writeln!(out, "nonna_edge_connections {}", self.connections);
-        head(&mut out, "nonna_edge_access_dropped_total", "counter", "Access records dropped.");
+        head(
+            &mut out,
+            "nonna_edge_access_dropped_total",
+            "counter",
+            "Access records dropped.",
+        );
         let _ = writeln!(out, "nonna_edge_access_dropped_total {}", self.access_dropped);
         out
     }
 }
 
 fn escaped(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    label
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -190,7 +244,9 @@ mod tests {
         }
         .prometheus();
         assert!(text.contains("nonna_edge_requests_total{service=\"a\\\"b\",status=\"2xx\"} 1\n"));
-        assert!(text.contains("nonna_edge_request_duration_seconds_bucket{service=\"a\\\"b\",le=\"0.005\"} 1\n"));
+        assert!(
+            text.contains("nonna_edge_request_duration_seconds_bucket{service=\"a\\\"b\",le=\"0.005\"} 1\n")
+        );
         assert!(text.contains("nonna_edge_connections 3\n"));
     }
 }

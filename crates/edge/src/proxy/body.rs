@@ -39,7 +39,12 @@ impl EdgeBody {
     pub(crate) fn new(source: Source, ticket: Box<Ticket>, conn: Rc<Conn>, watch: Rc<Watch>) -> Self {
         let limit = ticks(conn.worker.shared.timeouts.body);
         watch.rolling(Phase::Body, conn.worker.deadlines.now(), limit);
-        let mut body = Self { source, ticket: Some(ticket), conn, watch };
+        let mut body = Self {
+            source,
+            ticket: Some(ticket),
+            conn,
+            watch,
+        };
         if body.is_end_stream() {
             // The HTTP library does not ask for what is not there.
             body.complete();
@@ -49,7 +54,12 @@ impl EdgeBody {
 
     /// No body, and nothing to record when it is dropped.
     pub(crate) fn silent(conn: Rc<Conn>, watch: Rc<Watch>) -> Self {
-        Self { source: Source::Empty, ticket: None, conn, watch }
+        Self {
+            source: Source::Empty,
+            ticket: None,
+            conn,
+            watch,
+        }
     }
 
     fn complete(&mut self) {
@@ -136,6 +146,7 @@ impl Drop for EdgeBody {
             return;
         }
         let limit = ticks(self.conn.worker.shared.timeouts.body);
-        self.watch.rolling(Phase::Flushing, self.conn.worker.deadlines.now(), limit);
+        self.watch
+            .rolling(Phase::Flushing, self.conn.worker.deadlines.now(), limit);
     }
 }

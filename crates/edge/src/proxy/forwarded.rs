@@ -19,7 +19,10 @@ pub(crate) fn is_forwarding(name: &str) -> bool {
         Some(b'x') => {
             let is = |what: &[u8]| {
                 bytes.len() >= what.len()
-                    && bytes.iter().zip(what).all(|(have, want)| have == want || (*have == b'_' && *want == b'-'))
+                    && bytes
+                        .iter()
+                        .zip(what)
+                        .all(|(have, want)| have == want || (*have == b'_' && *want == b'-'))
             };
             is(b"x-forwarded-") || (is(b"x-real-ip") && bytes.len() == 9) || name == "x_request_id"
         }
@@ -87,9 +90,16 @@ fn write_trusted(out: &mut Vec<u8>, conn: &Conn, headers: &HeaderMap, host: &str
         out.extend_from_slice(b", ");
     }
     let client = client(conn, headers);
-    let proto = text("x-forwarded-proto").filter(|p| matches!(*p, "http" | "https")).unwrap_or(scheme(conn));
-    let theirs = text("x-forwarded-host").filter(|theirs| host_of(theirs).is_some()).unwrap_or(host);
-    let _ = write!(out, "{peer}\r\nx-real-ip: {client}\r\nx-forwarded-proto: {proto}\r\nx-forwarded-port: ");
+    let proto = text("x-forwarded-proto")
+        .filter(|p| matches!(*p, "http" | "https"))
+        .unwrap_or(scheme(conn));
+    let theirs = text("x-forwarded-host")
+        .filter(|theirs| host_of(theirs).is_some())
+        .unwrap_or(host);
+    let _ = write!(
+        out,
+        "{peer}\r\nx-real-ip: {client}\r\nx-forwarded-proto: {proto}\r\nx-forwarded-port: "
+    );
     match text("x-forwarded-port").and_then(|port| port.parse::<u16>().ok()) {
         Some(port) => drop(write!(out, "{port}")),
         None if proto == scheme(conn) => drop(write!(out, "{}", conn.port)),
@@ -116,7 +126,11 @@ pub(crate) fn client(conn: &Conn, headers: &HeaderMap) -> IpAddr {
         return peer;
     }
     let mut nearest = peer;
-    let values: Vec<_> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
+    let values: Vec<_> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .collect();
     for part in values.iter().rev().flat_map(|value| value.rsplit(',')) {
         let Some(ip) = address(part.trim()) else { break };
         nearest = ip;
@@ -128,7 +142,9 @@ pub(crate) fn client(conn: &Conn, headers: &HeaderMap) -> IpAddr {
 }
 
 fn address(text: &str) -> Option<IpAddr> {
-    text.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    text.parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -137,9 +153,15 @@ mod tests {
 
     #[test]
     fn every_spelling_is_known() {
-        for name in
-            ["x-forwarded-for", "x_forwarded_for", "x-forwarded_host", "x-real-ip", "x_real_ip", "forwarded", "x-forwarded-whatever"]
-        {
+        for name in [
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded_host",
+            "x-real-ip",
+            "x_real_ip",
+            "forwarded",
+            "x-forwarded-whatever",
+        ] {
             assert!(is_forwarding(name), "{name}");
         }
         for name in ["x-real-ipx", "x-forward", "forwarded2", "x-request-id", "from"] {

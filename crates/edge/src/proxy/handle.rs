@@ -31,7 +31,11 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Answered, Infallible> {
     let worker = &conn.worker;
-    watch.fixed(Phase::Waiting, worker.deadlines.now(), ticks(worker.shared.timeouts.response));
+    watch.fixed(
+        Phase::Waiting,
+        worker.deadlines.now(),
+        ticks(worker.shared.timeouts.response),
+    );
     let (mut parts, body) = request.into_parts();
     let id = match head::given_id(&parts.headers) {
         Some(id) => RequestId::Given(id.into()),
@@ -64,7 +68,12 @@ pub(crate) async fn handle(
     let host = match host {
         Some(host) => host,
         // HTTP/1.0 knows no Host; a route for any host may want it.
-        None if parts.version == Version::HTTP_10 && authority.is_empty() && !parts.headers.contains_key(header::HOST) => "",
+        None if parts.version == Version::HTTP_10
+            && authority.is_empty()
+            && !parts.headers.contains_key(header::HOST) =>
+        {
+            ""
+        }
         None => return refuse(ticket, Reason::BadHost),
     };
     if parts.method == Method::CONNECT {
@@ -108,12 +117,32 @@ pub(crate) async fn handle(
         Protocol::Http1 => {
             let framing = head::framing(&parts.method, &parts.headers, exact, empty);
             let body = (!empty).then_some(body);
-            http1(&conn, &watch, &mut ticket, &service, &mut parts, body, authority, &hop, framing, limit).await
+            http1(
+                &conn,
+                &watch,
+                &mut ticket,
+                &service,
+                &mut parts,
+                body,
+                authority,
+                &hop,
+                framing,
+                limit,
+            )
+            .await
         }
         Protocol::H2c => {
             // Boxed: rarer, and its state is large.
             let exchange = upstream::h2::exchange(
-                &conn, &watch, &mut ticket, &service, &mut parts, body, authority, &hop, limit,
+                &conn,
+                &watch,
+                &mut ticket,
+                &service,
+                &mut parts,
+                body,
+                authority,
+                &hop,
+                limit,
             );
             Box::pin(exchange).await
         }
@@ -129,10 +158,19 @@ pub(crate) async fn handle(
     };
     ticket.status = answer.status.as_u16();
     if let Some((stream, early)) = answer.tunnel {
-        let tunnel = crate::conn::Tunnel { upstream: stream, early, ticket };
+        let tunnel = crate::conn::Tunnel {
+            upstream: stream,
+            early,
+            ticket,
+        };
         return Ok(upgraded(&conn, &watch, tunnel, answer.headers, &hop));
     }
-    let mut response = Response::new(EdgeBody::new(answer.source, ticket, Rc::clone(&conn), Rc::clone(&watch)));
+    let mut response = Response::new(EdgeBody::new(
+        answer.source,
+        ticket,
+        Rc::clone(&conn),
+        Rc::clone(&watch),
+    ));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     Ok(response)
@@ -152,7 +190,15 @@ async fn http1(
     limit: Option<u64>,
 ) -> Result<Answer, Failure> {
     let mut buffer = conn.worker.buffer();
-    head::write(&mut buffer, conn, parts, authority, hop, framing, &ticket.request_id);
+    head::write(
+        &mut buffer,
+        conn,
+        parts,
+        authority,
+        hop,
+        framing,
+        &ticket.request_id,
+    );
     let mut send = upstream::h1::Send::new(buffer, body, framing == Framing::Chunked, limit);
     let result = upstream::h1::exchange(conn, watch, ticket, service, parts, hop, &mut send).await;
     ticket.received = send.received();
@@ -187,11 +233,17 @@ fn refusal(
     ticket.status = reason.status().as_u16();
     let page = pages::page(reason, &parts.headers, &ticket.request_id.to_string());
     let mut response = page.map(|body| {
-        let source = if parts.method == Method::HEAD { Source::Empty } else { Source::Full(body) };
+        let source = if parts.method == Method::HEAD {
+            Source::Empty
+        } else {
+            Source::Full(body)
+        };
         EdgeBody::new(source, ticket, Rc::clone(conn), Rc::clone(watch))
     });
     if conn.linger.get() && !conn.http2.get() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -211,7 +263,9 @@ fn plain(conn: &Rc<Conn>, watch: &Rc<Watch>, mut ticket: Box<Ticket>, text: Stri
     ticket.status = 200;
     let source = Source::Full(Bytes::from(text));
     let mut response = Response::new(EdgeBody::new(source, ticket, Rc::clone(conn), Rc::clone(watch)));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 

@@ -48,11 +48,12 @@ impl Hop {
         if upgrade && parts.version == Version::HTTP_11 {
             hop.upgrade = parts.headers.get(header::UPGRADE).cloned();
         }
-        hop.trailers = parts
-            .headers
-            .get_all(header::TE)
-            .iter()
-            .any(|value| value.as_bytes().split(|b| *b == b',').any(|te| te.trim_ascii().eq_ignore_ascii_case(b"trailers")));
+        hop.trailers = parts.headers.get_all(header::TE).iter().any(|value| {
+            value
+                .as_bytes()
+                .split(|b| *b == b',')
+                .any(|te| te.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        });
         hop
     }
 
@@ -95,7 +96,9 @@ pub(crate) fn is_hop_of_answer(name: &str) -> bool {
 /// Whether a field may come in a trailer.
 pub(crate) fn may_trail(name: &HeaderName) -> bool {
     let name = name.as_str();
-    !(is_dropped(name) || is_hop_of_answer(name) || matches!(name, "trailer" | "authorization" | "cookie" | "set-cookie"))
+    !(is_dropped(name)
+        || is_hop_of_answer(name)
+        || matches!(name, "trailer" | "authorization" | "cookie" | "set-cookie"))
 }
 
 /// Writes an HTTP/1.1 request head for a replica.
@@ -146,7 +149,11 @@ pub(crate) fn write(
     match framing {
         Framing::None => {}
         Framing::Length(length) => {
-            line(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
+            line(
+                out,
+                b"content-length",
+                itoa::Buffer::new().format(length).as_bytes(),
+            );
         }
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
@@ -204,16 +211,21 @@ pub(crate) fn edit(conn: &Conn, parts: &mut Parts, host: &str, hop: &Hop, id: &R
         parts.headers.insert(header::CONTENT_LENGTH, length);
     }
     if hop.trailers {
-        parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        parts
+            .headers
+            .insert(header::TE, HeaderValue::from_static("trailers"));
     }
     let lines = Bytes::from(lines);
     for line in lines.split(|b| *b == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let Some(colon) = memchr::memchr(b':', line) else {
+            continue;
+        };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(lines.slice_ref(value)))
-        {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name),
+            HeaderValue::from_maybe_shared(lines.slice_ref(value)),
+        ) {
             parts.headers.insert(name, value);
         }
     }
@@ -225,7 +237,11 @@ pub(crate) fn framing(method: &Method, headers: &HeaderMap, exact: Option<u64>, 
         Some(0) | None if empty => {
             // Some servers insist on a length where a body could be.
             let expects = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-            if expects || headers.contains_key(header::CONTENT_LENGTH) { Framing::Length(0) } else { Framing::None }
+            if expects || headers.contains_key(header::CONTENT_LENGTH) {
+                Framing::Length(0)
+            } else {
+                Framing::None
+            }
         }
         Some(length) => Framing::Length(length),
         None => Framing::Chunked,

@@ -36,27 +36,57 @@ impl Reason {
 
     fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::BadRequest => ("bad_request", "Bad request", "The request is not valid HTTP, or contradicts itself."),
-            Self::BadHost => ("bad_host", "Bad request", "The request does not name a valid host."),
-            Self::UnknownHost => {
-                ("unknown_host", "Nothing here", "No service is deployed at this address. Check the host and the path.")
-            }
-            Self::MethodNotAllowed => ("method_not_allowed", "Method not allowed", "This method is not served here."),
-            Self::SlowRequest => {
-                ("slow_request", "Request timed out", "The request did not arrive in time. Please try again.")
-            }
-            Self::BodyTooLarge => ("body_too_large", "Too large", "What was sent is larger than this service accepts."),
-            Self::NoReplica => {
-                ("no_replica", "Not available", "This service has nothing running at the moment. Please try again soon.")
-            }
+            Self::BadRequest => (
+                "bad_request",
+                "Bad request",
+                "The request is not valid HTTP, or contradicts itself.",
+            ),
+            Self::BadHost => (
+                "bad_host",
+                "Bad request",
+                "The request does not name a valid host.",
+            ),
+            Self::UnknownHost => (
+                "unknown_host",
+                "Nothing here",
+                "No service is deployed at this address. Check the host and the path.",
+            ),
+            Self::MethodNotAllowed => (
+                "method_not_allowed",
+                "Method not allowed",
+                "This method is not served here.",
+            ),
+            Self::SlowRequest => (
+                "slow_request",
+                "Request timed out",
+                "The request did not arrive in time. Please try again.",
+            ),
+            Self::BodyTooLarge => (
+                "body_too_large",
+                "Too large",
+                "What was sent is larger than this service accepts.",
+            ),
+            Self::NoReplica => (
+                "no_replica",
+                "Not available",
+                "This service has nothing running at the moment. Please try again soon.",
+            ),
             Self::Paused => ("paused", "Paused", "This service was paused by its owner."),
-            Self::Unreachable => {
-                ("unreachable", "Not reachable", "The service does not accept connections. Please try again soon.")
-            }
-            Self::BadAnswer => {
-                ("bad_answer", "Bad answer", "The service closed the connection or sent an answer that is not valid.")
-            }
-            Self::SlowAnswer => ("slow_answer", "No answer in time", "The service took too long to answer."),
+            Self::Unreachable => (
+                "unreachable",
+                "Not reachable",
+                "The service does not accept connections. Please try again soon.",
+            ),
+            Self::BadAnswer => (
+                "bad_answer",
+                "Bad answer",
+                "The service closed the connection or sent an answer that is not valid.",
+            ),
+            Self::SlowAnswer => (
+                "slow_answer",
+                "No answer in time",
+                "The service took too long to answer.",
+            ),
         }
     }
 }
@@ -111,7 +141,11 @@ pub(crate) fn page(reason: Reason, asked: &HeaderMap, id: &str) -> Response<Byte
 
 fn html(number: u16, title: &str, text: &str, id: &str) -> String {
     let id = escaped(id);
-    let id = if id.is_empty() { String::new() } else { format!("<p class=i>Request {id}</p>") };
+    let id = if id.is_empty() {
+        String::new()
+    } else {
+        format!("<p class=i>Request {id}</p>")
+    };
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>{number} {title}</title><style>body{{font:16px/1.5 system-ui,sans-serif;max-width:34em;\
@@ -140,12 +174,14 @@ fn escaped(text: &str) -> String {
 /// that nobody knows what the asker would like: a page, and the end.
 pub(crate) fn raw(status: StatusCode) -> Bytes {
     let (title, text) = match status {
-        StatusCode::REQUEST_TIMEOUT => {
-            ("Request timed out", "The request did not arrive in time. Please try again.")
-        }
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
-            ("Headers too large", "The request's headers are larger than is accepted here. Deleting cookies may help.")
-        }
+        StatusCode::REQUEST_TIMEOUT => (
+            "Request timed out",
+            "The request did not arrive in time. Please try again.",
+        ),
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            "Headers too large",
+            "The request's headers are larger than is accepted here. Deleting cookies may help.",
+        ),
         StatusCode::URI_TOO_LONG => ("Address too long", "The address is longer than is accepted here."),
         _ => ("Bad request", "The request is not valid HTTP."),
     };
@@ -170,7 +206,10 @@ mod tests {
     #[test]
     fn the_asker_gets_the_form_it_wants() {
         for (accept, kind) in [
-            ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
+            (
+                "text/html,application/xhtml+xml,*/*;q=0.8",
+                "text/html; charset=utf-8",
+            ),
             ("application/json, text/html", "application/json"),
             ("application/problem+json", "application/json"),
             ("*/*", "text/plain; charset=utf-8"),

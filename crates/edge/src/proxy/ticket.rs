@@ -42,7 +42,11 @@ pub(crate) struct Ticket {
 impl Ticket {
     pub(crate) fn new(conn: &Conn, parts: &Parts, host: &str, request_id: RequestId) -> Box<Self> {
         let worker = &conn.worker;
-        let (text, host_end, path_end) = if worker.records() { text(parts, host) } else { Default::default() };
+        let (text, host_end, path_end) = if worker.records() {
+            text(parts, host)
+        } else {
+            Default::default()
+        };
         Box::new(Self {
             worker: Rc::clone(worker),
             service: None,
@@ -77,7 +81,6 @@ impl Ticket {
     pub(crate) fn complete(&mut self) {
         self.complete = true;
     }
-
 }
 
 impl Drop for Ticket {
@@ -120,7 +123,11 @@ impl Drop for Ticket {
 /// Host, path and user agent in one allocation.
 fn text(parts: &Parts, host: &str) -> (Box<str>, u32, u32) {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let agent = parts
+        .headers
+        .get(header::USER_AGENT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let path = cut(path, PATH);
     let agent = cut(agent, USER_AGENT);
     let mut text = String::with_capacity(host.len() + path.len() + agent.len());
@@ -134,5 +141,9 @@ fn text(parts: &Parts, host: &str) -> (Box<str>, u32, u32) {
 }
 
 fn cut(text: &str, length: usize) -> &str {
-    if text.len() <= length { text } else { &text[..text.floor_char_boundary(length)] }
+    if text.len() <= length {
+        text
+    } else {
+        &text[..text.floor_char_boundary(length)]
+    }
 }

@@ -24,7 +24,11 @@ pub struct Route {
 impl Route {
     /// A route with the edge's own settings.
     pub fn new(host: impl Into<String>, path: impl Into<String>) -> Self {
-        Self { host: host.into(), path: path.into(), redirect_https: None }
+        Self {
+            host: host.into(),
+            path: path.into(),
+            redirect_https: None,
+        }
     }
 }
 

@@ -49,7 +49,8 @@ impl Upstream {
     /// in a row: 0.5 s to 8 s. `now` is in ticks of a tenth of a second.
     pub(crate) fn refused(&self, now: u32) {
         let so_far = self.refusals.fetch_add(1, Ordering::Relaxed).min(4);
-        self.ejected_until.store(now.saturating_add(5 << so_far), Ordering::Relaxed);
+        self.ejected_until
+            .store(now.saturating_add(5 << so_far), Ordering::Relaxed);
     }
 
     pub(crate) fn accepted(&self) {
@@ -118,7 +119,11 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(key: &str, config: &ServiceConfig, workers: usize) -> Arc<Self> {
-        let upstreams = config.upstreams.iter().map(|address| Upstream::new(*address)).collect();
+        let upstreams = config
+            .upstreams
+            .iter()
+            .map(|address| Upstream::new(*address))
+            .collect();
         Arc::new(Self {
             backend: ArcSwap::from_pointee(Backend::new(key, config, upstreams)),
             metrics: ServiceMetrics::new(workers),
@@ -140,7 +145,10 @@ impl Service {
             if upstreams.iter().any(|upstream| upstream.address == *address) {
                 continue;
             }
-            let known = before.upstreams.iter().find(|upstream| upstream.address == *address && same_protocol);
+            let known = before
+                .upstreams
+                .iter()
+                .find(|upstream| upstream.address == *address && same_protocol);
             upstreams.push(known.map_or_else(|| Upstream::new(*address), Arc::clone));
         }
         let gone: Vec<_> = before
@@ -182,7 +190,14 @@ impl Service {
                 0 => return None,
                 1 => upstreams.first().filter(untried),
                 length => {
-                    let turned = || upstreams.iter().cycle().skip(turn % length).take(length).filter(untried);
+                    let turned = || {
+                        upstreams
+                            .iter()
+                            .cycle()
+                            .skip(turn % length)
+                            .take(length)
+                            .filter(untried)
+                    };
                     turned()
                         .filter(|upstream| upstream.ejected_until.load(Ordering::Relaxed) <= now)
                         .min_by_key(|upstream| upstream.in_flight.load(Ordering::Relaxed))
@@ -201,7 +216,11 @@ impl Service {
 
 impl Backend {
     fn new(key: &str, config: &ServiceConfig, upstreams: Vec<Arc<Upstream>>) -> Self {
-        let label = if config.label.is_empty() { key } else { &config.label };
+        let label = if config.label.is_empty() {
+            key
+        } else {
+            &config.label
+        };
         Self {
             upstreams,
             protocol: config.protocol,
@@ -224,7 +243,10 @@ mod tests {
 
     fn config(ports: &[u16]) -> ServiceConfig {
         ServiceConfig {
-            upstreams: ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect(),
+            upstreams: ports
+                .iter()
+                .map(|port| SocketAddr::from(([127, 0, 0, 1], *port)))
+                .collect(),
             ..ServiceConfig::default()
         }
     }
@@ -233,7 +255,10 @@ mod tests {
     fn the_least_busy_replica_is_chosen_and_refusing_ones_are_left_out() {
         let service = Service::new("s", &config(&[1, 2, 3]), 1);
         let guards: Vec<_> = (0..3).filter_map(|turn| service.pick(turn, 0, &[])).collect();
-        let mut ports: Vec<_> = guards.iter().map(|guard| guard.upstream().address.port()).collect();
+        let mut ports: Vec<_> = guards
+            .iter()
+            .map(|guard| guard.upstream().address.port())
+            .collect();
         ports.sort_unstable();
         assert_eq!(ports, [1, 2, 3]);
         drop(guards);
@@ -253,7 +278,11 @@ mod tests {
         let first = service.pick(0, 0, &[]).unwrap();
         let second = service.pick(0, 0, &[first.upstream().id]).unwrap();
         assert_ne!(first.upstream().id, second.upstream().id);
-        assert!(service.pick(0, 0, &[first.upstream().id, second.upstream().id]).is_none());
+        assert!(
+            service
+                .pick(0, 0, &[first.upstream().id, second.upstream().id])
+                .is_none()
+        );
     }
 
     #[tokio::test]

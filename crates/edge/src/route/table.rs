@@ -52,10 +52,10 @@ impl Table {
             // The longest suffix, so the nearest wildcard, comes first.
             let mut rest = host;
             while let Some(dot) = rest.find('.') {
-                if dot > 0 || rest.len() < host.len() {
-                    if let Some(target) = self.wildcard.get(&rest[dot..]).and_then(|paths| paths.find(path)) {
-                        return Some(target);
-                    }
+                if (dot > 0 || rest.len() < host.len())
+                    && let Some(target) = self.wildcard.get(&rest[dot..]).and_then(|paths| paths.find(path))
+                {
+                    return Some(target);
                 }
                 rest = &rest[dot + 1..];
             }
@@ -94,14 +94,22 @@ impl Routes {
     /// Refuses routes that cannot be, or that another service has.
     pub(crate) fn check(&self, key: &str, routes: &[Route]) -> Result<(), EdgeError> {
         for route in routes {
-            let wrong = |reason| EdgeError::Route { route: format!("{}{}", route.host, route.path), reason };
+            let wrong = |reason| EdgeError::Route {
+                route: format!("{}{}", route.host, route.path),
+                reason,
+            };
             let name = route.host.strip_prefix("*.").unwrap_or(&route.host);
             if route.host != "*" {
                 if name.is_empty() || name.len() > 253 {
                     return Err(wrong("a host has 1 to 253 characters"));
                 }
-                if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b)) {
-                    return Err(wrong("a host has lower-case letters, digits, dots and hyphens only"));
+                if !name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b))
+                {
+                    return Err(wrong(
+                        "a host has lower-case letters, digits, dots and hyphens only",
+                    ));
                 }
                 if name.split('.').any(|label| label.is_empty() || label.len() > 63) {
                     return Err(wrong("every label of a host has 1 to 63 characters"));
@@ -110,7 +118,11 @@ impl Routes {
             if !route.path.starts_with('/') {
                 return Err(wrong("a path begins with /"));
             }
-            if route.path.bytes().any(|b| !b.is_ascii_graphic() || b == b'?' || b == b'#') {
+            if route
+                .path
+                .bytes()
+                .any(|b| !b.is_ascii_graphic() || b == b'?' || b == b'#')
+            {
                 return Err(wrong("a path has neither spaces nor ? nor #"));
             }
             for (other, (service, theirs)) in &self.services {
@@ -146,7 +158,12 @@ impl Routes {
         }
         let all = table.exact.values_mut().chain(table.wildcard.values_mut());
         for paths in all.chain(std::iter::once(&mut table.any)) {
-            paths.0.sort_by(|a, b| b.prefix.len().cmp(&a.prefix.len()).then_with(|| a.prefix.cmp(&b.prefix)));
+            paths.0.sort_by(|a, b| {
+                b.prefix
+                    .len()
+                    .cmp(&a.prefix.len())
+                    .then_with(|| a.prefix.cmp(&b.prefix))
+            });
         }
         table
     }
@@ -168,13 +185,26 @@ pub(crate) fn host_of(authority: &str) -> Option<&str> {
     }
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (inner, after) = rest.split_once(']')?;
-        if inner.is_empty() || !inner.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.') {
+        if inner.is_empty()
+            || !inner
+                .bytes()
+                .all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.')
+        {
             return None;
         }
-        (&authority[..inner.len() + 2], after.strip_prefix(':').or_else(|| after.is_empty().then_some(""))?)
+        (
+            &authority[..inner.len() + 2],
+            after
+                .strip_prefix(':')
+                .or_else(|| after.is_empty().then_some(""))?,
+        )
     } else {
         let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
-        if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
+        if host.is_empty()
+            || !host
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        {
             return None;
         }
         (host, port)
@@ -196,18 +226,25 @@ mod tests {
         for (name, theirs) in list {
             let config = ServiceConfig {
                 label: (*name).to_owned(),
-                routes: theirs.iter().map(|(host, path)| Route::new(*host, *path)).collect(),
+                routes: theirs
+                    .iter()
+                    .map(|(host, path)| Route::new(*host, *path))
+                    .collect(),
                 ..ServiceConfig::default()
             };
             routes.check(name, &config.routes).unwrap();
             let list = config.routes.clone();
-            routes.services.insert((*name).to_owned(), (Service::new(name, &config, 1), list));
+            routes
+                .services
+                .insert((*name).to_owned(), (Service::new(name, &config, 1), list));
         }
         routes
     }
 
     fn found(table: &Table, host: &str, path: &str) -> Option<String> {
-        table.find(host, path).map(|target| target.service.label().to_string())
+        table
+            .find(host, path)
+            .map(|target| target.service.label().to_string())
     }
 
     #[test]
@@ -245,10 +282,23 @@ mod tests {
     fn a_route_has_one_owner() {
         let routes = routes(&[("one", &[("a.org", "/x")])]);
         let theirs = [Route::new("a.org", "/x/")];
-        assert!(matches!(routes.check("two", &theirs), Err(EdgeError::Taken { .. })));
+        assert!(matches!(
+            routes.check("two", &theirs),
+            Err(EdgeError::Taken { .. })
+        ));
         assert!(routes.check("one", &theirs).is_ok());
-        for wrong in [("A.org", "/"), ("", "/"), ("a..org", "/"), ("a.org", "x"), ("a.org", "/ x"), ("a b", "/")] {
-            assert!(routes.check("two", &[Route::new(wrong.0, wrong.1)]).is_err(), "{wrong:?}");
+        for wrong in [
+            ("A.org", "/"),
+            ("", "/"),
+            ("a..org", "/"),
+            ("a.org", "x"),
+            ("a.org", "/ x"),
+            ("a b", "/"),
+        ] {
+            assert!(
+                routes.check("two", &[Route::new(wrong.0, wrong.1)]).is_err(),
+                "{wrong:?}"
+            );
         }
     }
 

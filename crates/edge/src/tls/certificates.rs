@@ -130,13 +130,17 @@ impl Certificates {
 
 /// Reads a chain and a key, and checks that they belong together.
 pub(crate) fn certified(host: &str, chain_pem: &[u8], key_pem: &[u8]) -> Result<CertifiedKey, EdgeError> {
-    let wrong = |reason: String| EdgeError::Certificate { host: host.to_owned(), reason };
+    let wrong = |reason: String| EdgeError::Certificate {
+        host: host.to_owned(),
+        reason,
+    };
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain_pem)
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(format!("the chain is not valid PEM: {error}")))?;
     let key = PrivateKeyDer::from_pem_slice(key_pem)
         .map_err(|_| wrong("the key is not a valid PEM private key".to_owned()))?;
-    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| wrong(error.to_string()))
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
+        .map_err(|error| wrong(error.to_string()))
 }
 
 /// What rustls asks.

@@ -30,7 +30,11 @@ fn tls_name(host: &str) -> String {
 
 impl Challenges {
     pub(crate) fn new(store: Arc<dyn CertificateStore>) -> Self {
-        Self { store, http: Mutex::default(), tls: Mutex::default() }
+        Self {
+            store,
+            http: Mutex::default(),
+            tls: Mutex::default(),
+        }
     }
 
     /// Answers HTTP-01 for this token with this proof from now on.

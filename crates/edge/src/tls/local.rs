@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use rustls::sign::CertifiedKey;
 
@@ -36,7 +36,10 @@ impl std::fmt::Debug for LocalAuthority {
 }
 
 fn wrong(reason: impl ToString) -> EdgeError {
-    EdgeError::Certificate { host: "local authority".to_owned(), reason: reason.to_string() }
+    EdgeError::Certificate {
+        host: "local authority".to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 impl LocalAuthority {
@@ -65,7 +68,9 @@ impl LocalAuthority {
     }
 
     fn from_pem(text: String) -> Result<Self, EdgeError> {
-        let key_at = text.find("-----BEGIN PRIVATE KEY").ok_or_else(|| wrong("the key is missing"))?;
+        let key_at = text
+            .find("-----BEGIN PRIVATE KEY")
+            .ok_or_else(|| wrong("the key is missing"))?;
         let (certificate, key) = text.split_at(key_at);
         let key = KeyPair::from_pem(key).map_err(wrong)?;
         let issuer = Issuer::from_ca_cert_pem(certificate, key).map_err(wrong)?;

@@ -55,7 +55,10 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn new(config: TlsConfig) -> Result<Self, EdgeError> {
         let certificates = Arc::new(Certificates::new(config.local));
-        let wrong = |error: rustls::Error| EdgeError::Certificate { host: "*".to_owned(), reason: error.to_string() };
+        let wrong = |error: rustls::Error| EdgeError::Certificate {
+            host: "*".to_owned(),
+            reason: error.to_string(),
+        };
         let resolver = Resolver(Arc::clone(&certificates));
         let mut server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -85,7 +88,10 @@ impl Tls {
         let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
         let start = acceptor.await.ok()?;
         let hello = start.client_hello();
-        if hello.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == ACME_ALPN)) {
+        if hello
+            .alpn()
+            .is_some_and(|mut protocols| protocols.any(|protocol| protocol == ACME_ALPN))
+        {
             let host = hello.server_name()?.to_owned();
             let config = self.challenges.tls(&host).await?;
             // The handshake is all that the authority wants to see.

@@ -40,11 +40,19 @@ pub struct MemoryStore(Mutex<BTreeMap<String, Vec<u8>>>);
 #[async_trait]
 impl CertificateStore for MemoryStore {
     async fn load(&self, name: &str) -> Result<Option<Vec<u8>>, EdgeError> {
-        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
+        Ok(self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned())
     }
 
     async fn save(&self, name: &str, value: &[u8]) -> Result<(), EdgeError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value.to_vec());
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), value.to_vec());
         Ok(())
     }
 

@@ -44,7 +44,11 @@ impl Chunked {
                     };
                     let size = size_of_chunk(&buf[..end])?;
                     buf.advance(end + 1);
-                    *self = if size == 0 { Self::Trailers } else { Self::Data(size) };
+                    *self = if size == 0 {
+                        Self::Trailers
+                    } else {
+                        Self::Data(size)
+                    };
                 }
                 Self::Data(left) => {
                     if buf.is_empty() {
@@ -53,7 +57,11 @@ impl Chunked {
                     let count = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
                     let data = buf.split_to(count);
                     let left = left - count as u64;
-                    *self = if left == 0 { Self::DataEnd } else { Self::Data(left) };
+                    *self = if left == 0 {
+                        Self::DataEnd
+                    } else {
+                        Self::Data(left)
+                    };
                     return Ok(Step::Data(data));
                 }
                 Self::DataEnd => {
@@ -87,12 +95,19 @@ impl Chunked {
 }
 
 fn more(have: usize, most: usize) -> io::Result<Step> {
-    if have > most { Err(invalid()) } else { Ok(Step::More) }
+    if have > most {
+        Err(invalid())
+    } else {
+        Ok(Step::More)
+    }
 }
 
 fn size_of_chunk(line: &[u8]) -> io::Result<u64> {
     let line = line.strip_suffix(b"\r").ok_or_else(invalid)?;
-    let end = line.iter().position(|b| !b.is_ascii_hexdigit()).unwrap_or(line.len());
+    let end = line
+        .iter()
+        .position(|b| !b.is_ascii_hexdigit())
+        .unwrap_or(line.len());
     let (digits, rest) = line.split_at(end);
     let rest = rest.trim_ascii_start();
     if !(1..=15).contains(&digits.len()) || !(rest.is_empty() || rest.starts_with(b";")) {
@@ -121,7 +136,9 @@ mod tests {
                 Step::Data(data) => out.extend_from_slice(&data),
                 Step::End(trailers) => return Ok((out, trailers)),
                 Step::More => {
-                    let piece = pieces.next().ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+                    let piece = pieces
+                        .next()
+                        .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
                     buf = [&buf[..], piece].concat().into();
                 }
             }
@@ -154,7 +171,11 @@ mod tests {
             b"1 1\r\na\r\n",
             b"fffffffffffffffff\r\n",
         ] {
-            assert_eq!(decode(input, 64).unwrap_err().kind(), io::ErrorKind::InvalidData, "{input:?}");
+            assert_eq!(
+                decode(input, 64).unwrap_err().kind(),
+                io::ErrorKind::InvalidData,
+                "{input:?}"
+            );
         }
     }
 }

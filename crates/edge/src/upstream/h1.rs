@@ -119,14 +119,25 @@ pub(crate) async fn exchange(
                 },
             };
             let reused = link.reused;
-            let mut attempt = Attempt { conn, watch, send: &mut *send, link: Some(link), headers: &mut headers };
+            let mut attempt = Attempt {
+                conn,
+                watch,
+                send: &mut *send,
+                link: Some(link),
+                headers: &mut headers,
+            };
             let broken = match attempt.run(&parts.method).await {
                 Ok((link, head)) => {
                     let upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
                     if upgrade && hop.upgrade.is_none() {
                         return Err(Failure::BadAnswer);
                     }
-                    return Ok(Unfinished { link, head, headers, upgrade });
+                    return Ok(Unfinished {
+                        link,
+                        head,
+                        headers,
+                        upgrade,
+                    });
                 }
                 Err(broken) => broken,
             };
@@ -169,7 +180,9 @@ impl Attempt<'_> {
 
     fn poll(&mut self, cx: &mut Context<'_>, method: &Method) -> Poll<Result<Head, Broken>> {
         let worker = &*self.conn.worker;
-        let Some(link) = self.link.as_mut() else { return Poll::Pending };
+        let Some(link) = self.link.as_mut() else {
+            return Poll::Pending;
+        };
         let mut broken = false;
         if !self.send.is_done() {
             let mut moved = false;
@@ -209,7 +222,11 @@ impl Attempt<'_> {
             match link.poll_fill(cx, worker) {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => {
                     let silent = link.buf.is_empty();
-                    let what = if silent { Broken::Silent } else { Broken::Other(Failure::BadAnswer) };
+                    let what = if silent {
+                        Broken::Silent
+                    } else {
+                        Broken::Other(Failure::BadAnswer)
+                    };
                     return Poll::Ready(Err(what));
                 }
                 Poll::Ready(Ok(_)) => {}
@@ -217,7 +234,11 @@ impl Attempt<'_> {
             }
         }
         if self.watch.fired() {
-            let late = if self.send.is_starving() { Failure::SlowRequest } else { Failure::SlowAnswer };
+            let late = if self.send.is_starving() {
+                Failure::SlowRequest
+            } else {
+                Failure::SlowAnswer
+            };
             return Poll::Ready(Err(Broken::Other(late)));
         }
         Poll::Pending
@@ -228,7 +249,12 @@ impl Unfinished {
     /// Makes an answer of it. Where the body is here already, the connection
     /// goes back to the pool at once.
     pub(crate) fn finish(self, worker: &Worker, send: Send) -> Answer {
-        let Self { mut link, head, headers, upgrade } = self;
+        let Self {
+            mut link,
+            head,
+            headers,
+            upgrade,
+        } = self;
         if upgrade {
             worker.recycle(send.into_buffer());
             let link = *link;
@@ -251,8 +277,17 @@ impl Unfinished {
                 worker.pool.put(link, worker.deadlines.now());
             }
             worker.recycle(send.into_buffer());
-            let source = if data.is_empty() { Source::Empty } else { Source::Full(data) };
-            return Answer { status, headers, source, tunnel: None };
+            let source = if data.is_empty() {
+                Source::Empty
+            } else {
+                Source::Full(data)
+            };
+            return Answer {
+                status,
+                headers,
+                source,
+                tunnel: None,
+            };
         }
         let send = if done {
             worker.recycle(send.into_buffer());
@@ -260,8 +295,18 @@ impl Unfinished {
         } else {
             Some(send)
         };
-        let body = H1Body { link: Some(link), framing: head.framing, keep_alive: head.keep_alive, send };
-        Answer { status, headers, source: Source::Http1(Box::new(body)), tunnel: None }
+        let body = H1Body {
+            link: Some(link),
+            framing: head.framing,
+            keep_alive: head.keep_alive,
+            send,
+        };
+        Answer {
+            status,
+            headers,
+            source: Source::Http1(Box::new(body)),
+            tunnel: None,
+        }
     }
 }
 
@@ -293,7 +338,9 @@ impl H1Body {
         worker: &Rc<Worker>,
         ticket: Option<&mut Ticket>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Some(link) = self.link.as_mut() else { return Poll::Ready(None) };
+        let Some(link) = self.link.as_mut() else {
+            return Poll::Ready(None);
+        };
         if let Some(send) = &mut self.send {
             let mut moved = false;
             let sent = send.poll(cx, &mut link.io, &mut moved);

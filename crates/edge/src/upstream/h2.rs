@@ -142,7 +142,11 @@ pub(crate) async fn exchange(
 ) -> Result<Answer, Failure> {
     let mut outgoing = request_parts(conn, parts, host, hop, ticket)?;
     let shared = Rc::new(Sent::default());
-    let mut body = RequestBody { incoming: body, shared: Rc::clone(&shared), limit };
+    let mut body = RequestBody {
+        incoming: body,
+        shared: Rc::clone(&shared),
+        limit,
+    };
     let mut tried = Tried::default();
     let mut renewed = false;
     loop {
@@ -160,7 +164,11 @@ pub(crate) async fn exchange(
                 if let Poll::Ready(result) = answer.as_mut().poll(cx) {
                     return Poll::Ready(Some(result));
                 }
-                if watch.fired() { Poll::Ready(None) } else { Poll::Pending }
+                if watch.fired() {
+                    Poll::Ready(None)
+                } else {
+                    Poll::Pending
+                }
             })
             .await
         };
@@ -217,19 +225,37 @@ fn request_parts(
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = Some(Authority::try_from(host).map_err(|_| Failure::BadRequest)?);
-    uri.path_and_query =
-        Some(parts.uri.path_and_query().cloned().unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")));
+    uri.path_and_query = Some(
+        parts
+            .uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
+    );
     outgoing.uri = Uri::from_parts(uri).map_err(|_| Failure::BadRequest)?;
     Ok(outgoing)
 }
 
 fn answer(response: Response<Incoming>) -> Answer {
     let (mut parts, body) = response.into_parts();
-    let hops: Vec<HeaderName> =
-        parts.headers.keys().filter(|name| is_hop_of_answer(name.as_str())).cloned().collect();
+    let hops: Vec<HeaderName> = parts
+        .headers
+        .keys()
+        .filter(|name| is_hop_of_answer(name.as_str()))
+        .cloned()
+        .collect();
     for name in hops {
         parts.headers.remove(name);
     }
-    let source = if body.is_end_stream() { Source::Empty } else { Source::Http2(body) };
-    Answer { status: parts.status, headers: parts.headers, source, tunnel: None }
+    let source = if body.is_end_stream() {
+        Source::Empty
+    } else {
+        Source::Http2(body)
+    };
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        source,
+        tunnel: None,
+    }
 }

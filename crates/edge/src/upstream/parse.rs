@@ -58,8 +58,8 @@ pub(crate) fn head(buf: &Bytes, method: &Method, headers: &mut HeaderMap) -> io:
     let mut named: Vec<HeaderName> = Vec::new();
     headers.clear();
     for field in response.headers.iter() {
-        let name =
-            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| invalid("a header's name is not valid"))?;
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| invalid("a header's name is not valid"))?;
         let value = HeaderValue::from_maybe_shared(buf.slice_ref(field.value))
             .map_err(|_| invalid("a header's value is not valid"))?;
         let text = name.as_str();
@@ -119,7 +119,12 @@ pub(crate) fn head(buf: &Bytes, method: &Method, headers: &mut HeaderMap) -> io:
     if framing == Framing::Close {
         keep_alive = false;
     }
-    Ok(Some(Head { length, status, framing, keep_alive }))
+    Ok(Some(Head {
+        length,
+        status,
+        framing,
+        keep_alive,
+    }))
 }
 
 /// Parses a trailer block, and keeps the fields that may be there.
@@ -146,7 +151,9 @@ fn decimal(text: &[u8]) -> Option<u64> {
         return None;
     }
     text.iter().try_fold(0u64, |sum, b| {
-        b.is_ascii_digit().then(|| sum.checked_mul(10)?.checked_add(u64::from(b - b'0'))).flatten()
+        b.is_ascii_digit()
+            .then(|| sum.checked_mul(10)?.checked_add(u64::from(b - b'0')))
+            .flatten()
     })
 }
 
@@ -163,17 +170,57 @@ mod tests {
     #[test]
     fn bodies_end_as_the_head_says() {
         for (text, framing, keep) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Framing::Length(3), true),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", Framing::Length(3), true),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Framing::Chunked(Chunked::Size), true),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 5\r\n\r\n", Framing::Chunked(Chunked::Size), true),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", Framing::Close, false),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
+                Framing::Length(3),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
+                Framing::Length(3),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Framing::Chunked(Chunked::Size),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 5\r\n\r\n",
+                Framing::Chunked(Chunked::Size),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+                Framing::Close,
+                false,
+            ),
             ("HTTP/1.1 200 OK\r\n\r\n", Framing::Close, false),
-            ("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", Framing::Length(3), false),
-            ("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 3\r\n\r\n", Framing::Length(3), true),
-            ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\n", Framing::Length(3), false),
-            ("HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", Framing::Length(0), true),
-            ("HTTP/1.1 304 No\r\nContent-Length: 3\r\n\r\n", Framing::Length(0), true),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n",
+                Framing::Length(3),
+                false,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 3\r\n\r\n",
+                Framing::Length(3),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\n",
+                Framing::Length(3),
+                false,
+            ),
+            (
+                "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n",
+                Framing::Length(0),
+                true,
+            ),
+            (
+                "HTTP/1.1 304 No\r\nContent-Length: 3\r\n\r\n",
+                Framing::Length(0),
+                true,
+            ),
         ] {
             let (head, headers) = parse(text, &Method::GET).unwrap();
             assert_eq!((head.framing, head.keep_alive), (framing, keep), "{text}");
@@ -187,10 +234,15 @@ mod tests {
 
     #[test]
     fn headers_for_one_hop_go() {
-        let (_, headers) =
-            parse("HTTP/1.1 200 OK\r\nConnection: x-a, close\r\nX-A: 1\r\nX-B: 2\r\nKeep-Alive: timeout=5\r\n\r\n", &Method::GET)
-                .unwrap();
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-b"]);
+        let (_, headers) = parse(
+            "HTTP/1.1 200 OK\r\nConnection: x-a, close\r\nX-A: 1\r\nX-B: 2\r\nKeep-Alive: timeout=5\r\n\r\n",
+            &Method::GET,
+        )
+        .unwrap();
+        assert_eq!(
+            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-b"]
+        );
     }
 
     #[test]

@@ -140,8 +140,11 @@ impl Send {
             let written = if self.data.is_empty() && self.tail.is_empty() {
                 Pin::new(&mut *io).poll_write(cx, &self.small[self.written..])
             } else {
-                let parts =
-                    [IoSlice::new(&self.small[self.written..]), IoSlice::new(&self.data), IoSlice::new(self.tail)];
+                let parts = [
+                    IoSlice::new(&self.small[self.written..]),
+                    IoSlice::new(&self.data),
+                    IoSlice::new(self.tail),
+                ];
                 Pin::new(&mut *io).poll_write_vectored(cx, &parts)
             };
             match written {
@@ -171,7 +174,9 @@ impl Send {
             self.again += 1;
             kept.clone()
         } else {
-            let Some(body) = self.body.as_mut() else { return Ok(()) };
+            let Some(body) = self.body.as_mut() else {
+                return Ok(());
+            };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(None) => {
@@ -251,4 +256,3 @@ impl Send {
         self.small.extend_from_slice(b"\r\n");
     }
 }
-

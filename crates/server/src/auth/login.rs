@@ -23,7 +23,8 @@ const ASK: &[u8] = b"login-code\n";
 /// Makes a code and keeps its hash.
 pub(crate) async fn new_code(store: &dyn Store) -> Result<String> {
     let text = random_base32::<RANDOM_BYTES>()?;
-    let expires = jiff::Timestamp::now().as_millisecond() + i64::try_from(VALID.as_millis()).unwrap_or(i64::MAX);
+    let expires =
+        jiff::Timestamp::now().as_millisecond() + i64::try_from(VALID.as_millis()).unwrap_or(i64::MAX);
     store.create_login_code(&hash(&text), expires).await?;
     // In groups of four: it may have to be typed.
     let groups: Vec<&str> = (0..text.len())
@@ -84,8 +85,11 @@ impl ControlSocket {
         // One that an earlier process left; the folder's lock says it is gone.
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).map_err(|e| {
-            Error::provider(Code::StoreUnavailable, format!("{} cannot be made.", path.display()))
-                .said(e.to_string())
+            Error::provider(
+                Code::StoreUnavailable,
+                format!("{} cannot be made.", path.display()),
+            )
+            .said(e.to_string())
         })?;
         Ok(Self { path, listener })
     }

@@ -46,9 +46,11 @@ fn table(
             .or_else(|| item.span())
             .map_or(0, |span| span.start);
         let here = place(name, text, at);
-        let is_section = SETTINGS
-            .iter()
-            .any(|s| s.key.strip_prefix(full.as_str()).is_some_and(|rest| rest.starts_with('.')));
+        let is_section = SETTINGS.iter().any(|s| {
+            s.key
+                .strip_prefix(full.as_str())
+                .is_some_and(|rest| rest.starts_with('.'))
+        });
         if is_section {
             match item.as_table_like() {
                 Some(inner) => table(config, name, text, inner, &full, problems),

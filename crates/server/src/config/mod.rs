@@ -12,7 +12,6 @@ use std::time::Duration;
 use nonna_engine::{Code, Error, Result};
 
 pub use settings::{SETTINGS, Setting};
-pub(crate) use settings::is_host;
 
 /// The folder of the server's state where nothing else is said.
 pub const DEFAULT_DATA: &str = "/var/lib/nonna";
@@ -87,6 +86,9 @@ pub struct Config {
     pub acme: Acme,
     /// The container engine's address; `None`: the usual socket.
     pub engine: Option<String>,
+    /// How long a registry may send nothing, while an image is fetched, until
+    /// it is given up.
+    pub pull_timeout: Duration,
     /// Builds.
     pub build: Builds,
     /// The addresses whose `X-Forwarded-*` the edge believes, as
@@ -124,6 +126,7 @@ impl Default for Config {
                 extra_root: None,
             },
             engine: None,
+            pull_timeout: Duration::from_secs(60),
             build: Builds {
                 timeout: Duration::from_secs(30 * 60),
                 output_limit: 64 * 1024 * 1024,
@@ -181,9 +184,10 @@ impl Config {
         };
         match std::fs::read_to_string(&path) {
             Ok(text) => {
-                let name = path
-                    .file_name()
-                    .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+                let name = path.file_name().map_or_else(
+                    || path.display().to_string(),
+                    |n| n.to_string_lossy().into_owned(),
+                );
                 file::read(&mut config, &name, &text, &mut problems);
             }
             Err(error) if must_exist || error.kind() != std::io::ErrorKind::NotFound => {
@@ -198,7 +202,13 @@ impl Config {
         for setting in SETTINGS {
             let variable = setting.variable();
             if let Some((_, value)) = sources.environment.iter().find(|(name, _)| *name == variable) {
-                settings::set(&mut config, setting, value, &format!("${variable}"), &mut problems);
+                settings::set(
+                    &mut config,
+                    setting,
+                    value,
+                    &format!("${variable}"),
+                    &mut problems,
+                );
             }
         }
         for (key, value) in &sources.flags {
@@ -243,7 +253,10 @@ impl Config {
                 if address.port() != 0 && address.port() == other.port() && same_host {
                     problems.push(Problem {
                         place: (*other_name).to_owned(),
-                        message: format!("`{other_name}` and `{name}` cannot both listen on port {}", other.port()),
+                        message: format!(
+                            "`{other_name}` and `{name}` cannot both listen on port {}",
+                            other.port()
+                        ),
                     });
                 }
             }
@@ -292,7 +305,11 @@ mod tests {
     fn the_later_source_wins() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nonna-server.toml");
-        std::fs::write(&file, "api = \"127.0.0.1:1\"\ndomain = \"a.example\"\n[build]\ntimeout = \"5m\"\n").unwrap();
+        std::fs::write(
+            &file,
+            "api = \"127.0.0.1:1\"\ndomain = \"a.example\"\n[build]\ntimeout = \"5m\"\n",
+        )
+        .unwrap();
         let config = Config::load(&Sources {
             file: Some(file),
             environment: vec![
@@ -325,7 +342,10 @@ mod tests {
         })
         .unwrap_err();
         let text = error.details.join("\n");
-        assert!(text.contains("nonna-server.toml:1: ") && text.contains("did you mean `api`"), "{text}");
+        assert!(
+            text.contains("nonna-server.toml:1: ") && text.contains("did you mean `api`"),
+            "{text}"
+        );
         assert!(text.contains("nonna-server.toml:2: "), "{text}");
         assert!(text.contains("nonna-server.toml:3: "), "{text}");
         assert!(text.contains("did you mean `build.timeout`"), "{text}");
@@ -343,7 +363,11 @@ mod tests {
             ..Sources::default()
         })
         .unwrap_err();
-        assert!(error.details[0].starts_with("nonna-server.toml:2: "), "{:?}", error.details);
+        assert!(
+            error.details[0].starts_with("nonna-server.toml:2: "),
+            "{:?}",
+            error.details
+        );
     }
 
     #[test]

@@ -80,6 +80,16 @@ pub const SETTINGS: &[Setting] = &[
         apply: |c, v| engine(v).map(|e| c.engine = e),
     },
     Setting {
+        key: "pull_timeout",
+        help: "How long a registry may send nothing, while an image is fetched, until it is given up.",
+        default: "60s",
+        apply: |c, v| {
+            parse_duration(v)
+                .map(|d| c.pull_timeout = d)
+                .map_err(|e| e.to_string())
+        },
+    },
+    Setting {
         key: "trusted_proxies",
         help: "The networks whose X-Forwarded-* headers are believed, separated by commas.",
         default: "",
@@ -101,7 +111,11 @@ pub const SETTINGS: &[Setting] = &[
         key: "shutdown_timeout",
         help: "How long requests and deployments under way get when the server stops.",
         default: "20s",
-        apply: |c, v| parse_duration(v).map(|d| c.shutdown_timeout = d).map_err(|e| e.to_string()),
+        apply: |c, v| {
+            parse_duration(v)
+                .map(|d| c.shutdown_timeout = d)
+                .map_err(|e| e.to_string())
+        },
     },
     Setting {
         key: "acme.mode",
@@ -139,7 +153,11 @@ pub const SETTINGS: &[Setting] = &[
         key: "build.timeout",
         help: "The longest a build may take.",
         default: "30m",
-        apply: |c, v| parse_duration(v).map(|d| c.build.timeout = d).map_err(|e| e.to_string()),
+        apply: |c, v| {
+            parse_duration(v)
+                .map(|d| c.build.timeout = d)
+                .map_err(|e| e.to_string())
+        },
     },
     Setting {
         key: "build.output_limit",
@@ -287,7 +305,10 @@ fn domain(text: &str) -> Result<String, String> {
     if is_host(&lower) && lower.len() <= 253 - 64 {
         Ok(lower)
     } else {
-        Err(format!("`{}` is not a domain such as \"apps.example.org\"", shorten(text)))
+        Err(format!(
+            "`{}` is not a domain such as \"apps.example.org\"",
+            shorten(text)
+        ))
     }
 }
 
@@ -359,7 +380,9 @@ fn email(text: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
     match text.split_once('@') {
-        Some((who, host)) if !who.is_empty() && is_host(&host.to_ascii_lowercase()) && !text.contains(' ') => {
+        Some((who, host))
+            if !who.is_empty() && is_host(&host.to_ascii_lowercase()) && !text.contains(' ') =>
+        {
             Ok(Some(text.to_owned()))
         }
         _ => Err(format!("`{}` is not an e-mail address", shorten(text))),

@@ -78,7 +78,10 @@ impl Ground {
 /// The error for a service that is not there.
 pub(crate) fn unknown_service(name: &str, scope: &Scope, names: &[&str]) -> Error {
     let place = format!("{}/{}", scope.project_name, scope.environment_name);
-    let error = Error::user(Code::NotFound, format!("There is no service `{name}` in {place}."));
+    let error = Error::user(
+        Code::NotFound,
+        format!("There is no service `{name}` in {place}."),
+    );
     let near = names
         .iter()
         .map(|n| (strsim::damerau_levenshtein(n, name), *n))
@@ -95,7 +98,10 @@ pub(crate) fn unknown_service(name: &str, scope: &Scope, names: &[&str]) -> Erro
 pub(crate) fn no_environment(place: &Place) -> Error {
     Error::user(
         Code::NotFound,
-        format!("There is no environment `{}` in a project `{}`.", place.1, place.0),
+        format!(
+            "There is no environment `{}` in a project `{}`.",
+            place.1, place.0
+        ),
     )
     .hint("`nonna projects` lists what there is; the first `nonna deploy` makes it.")
 }
@@ -184,8 +190,9 @@ impl Deployments {
         let (project, environment) = place;
         let store = &self.parts.store;
         let organization = &self.parts.organization;
-        if let Some(EnvironmentSnapshot { scope, services, .. }) =
-            store.environment_snapshot(organization, project, environment).await?
+        if let Some(EnvironmentSnapshot { scope, services, .. }) = store
+            .environment_snapshot(organization, project, environment)
+            .await?
         {
             return Ok(Ground {
                 scope,
@@ -280,7 +287,9 @@ impl Deployments {
                 if nonna_model::context::digest_hex(context).is_none() {
                     return Err(Error::user(
                         Code::InvalidInput,
-                        format!("The build context of `{name}` is named by no digest: expected `sha256:` and 64 hexadecimal digits."),
+                        format!(
+                            "The build context of `{name}` is named by no digest: expected `sha256:` and 64 hexadecimal digits."
+                        ),
                     ));
                 }
                 declaration.source.with_context(context.clone())
@@ -300,15 +309,15 @@ impl Deployments {
         {
             return Err(Error::user(
                 Code::InvalidContext,
-                format!("The build context of `{name}` has not been received: {}.", build.context),
+                format!(
+                    "The build context of `{name}` has not been received: {}.",
+                    build.context
+                ),
             )
             .hint("Send it first; `nonna deploy` does.")
             .retry());
         }
-        let replicas = declaration
-            .replicas
-            .or(current.map(|c| c.replicas))
-            .unwrap_or(1);
+        let replicas = declaration.replicas.or(current.map(|c| c.replicas)).unwrap_or(1);
         self.check_replicas(replicas)?;
         let mut spec = declaration.spec(source, &merged.variables, merged.secrets);
         self.add_default_route(&ground.scope, name, &mut spec);
@@ -410,16 +419,18 @@ impl Deployments {
                 })?,
         };
         if release.number == current.release.number {
-            return Err(Error::user(
-                Code::Conflict,
-                format!("{} is current already.", release.number),
-            )
-            .hint("`nonna releases` lists the others."));
+            return Err(
+                Error::user(Code::Conflict, format!("{} is current already.", release.number))
+                    .hint("`nonna releases` lists the others."),
+            );
         }
         if release.state != ReleaseState::Succeeded {
             return Err(Error::user(
                 Code::Conflict,
-                format!("{} of `{name}` never became current: it cannot be gone back to.", release.number),
+                format!(
+                    "{} of `{name}` never became current: it cannot be gone back to.",
+                    release.number
+                ),
             )
             .hint("`nonna releases` lists those that did."));
         }
@@ -433,7 +444,10 @@ impl Deployments {
         {
             return Err(Error::user(
                 Code::ImageNotFound,
-                format!("The image and the source of {} are no longer on this machine.", release.number),
+                format!(
+                    "The image and the source of {} are no longer on this machine.",
+                    release.number
+                ),
             )
             .hint("Check the old source out and `nonna deploy` it."));
         }
@@ -499,7 +513,8 @@ impl Deployments {
             let mut spec = current.release.spec.clone();
             spec.variables = base.clone();
             spec.variables.extend(merged.variables);
-            spec.variables.retain(|name, _| !merged.secrets.contains_key(name));
+            spec.variables
+                .retain(|name, _| !merged.secrets.contains_key(name));
             spec.secrets = merged.secrets;
             declared.insert(service.id.clone(), base);
             services.push(desired(
@@ -557,7 +572,9 @@ impl Deployments {
                 }
                 let Some(current) = &other.current else { continue };
                 for route in &current.release.spec.routes {
-                    let Some(service) = wanted.get(route) else { continue };
+                    let Some(service) = wanted.get(route) else {
+                        continue;
+                    };
                     let owner = format!(
                         "{}/{}/{}",
                         snapshot.scope.project_name, snapshot.scope.environment_name, other.name

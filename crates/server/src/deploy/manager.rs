@@ -211,7 +211,8 @@ impl Deployments {
             };
             planning += 1;
             match self.parts.store.create_deployment(new).await {
-                Err(error) if error.code == Code::PlanChanged && request.plan.is_none() && planning < PLANNINGS => {}
+                Err(error)
+                    if error.code == Code::PlanChanged && request.plan.is_none() && planning < PLANNINGS => {}
                 result => break (planned, result?),
             }
         };

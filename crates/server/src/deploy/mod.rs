@@ -16,8 +16,7 @@ mod resume;
 mod routes;
 
 pub(crate) use builder::RememberingBuilder;
-pub(crate) use events::Events;
+pub(crate) use desired::{no_environment, unknown_service};
 pub(crate) use intent::{Destroy, Intent};
 pub(crate) use manager::{Deployments, Parts, Request};
-pub(crate) use desired::{no_environment, unknown_service};
 pub(crate) use routes::RouteTable;

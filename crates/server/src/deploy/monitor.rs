@@ -85,7 +85,11 @@ impl Targets {
         let target = all.get_mut(life)?;
         target.asking = false;
         target.next = Instant::now() + target.interval;
-        target.failures = if healthy { 0 } else { target.failures.saturating_add(1) };
+        target.failures = if healthy {
+            0
+        } else {
+            target.failures.saturating_add(1)
+        };
         if healthy {
             Some(true)
         } else if target.failures >= target.retries.max(1) {
@@ -105,8 +109,7 @@ impl Deployments {
             let Some(current) = &service.current else { continue };
             let spec = &current.release.spec;
             for replica in serving(observed, &service.id, current) {
-                let Some((question, address)) =
-                    probe::question(&spec.health, spec.protocol, replica.address)
+                let Some((question, address)) = probe::question(&spec.health, spec.protocol, replica.address)
                 else {
                     continue;
                 };

@@ -28,9 +28,7 @@ pub(super) fn question(
     protocol: Protocol,
     address: Option<SocketAddr>,
 ) -> Option<(Question, Option<SocketAddr>)> {
-    let at = |port: Option<u16>| {
-        address.map(|a| SocketAddr::new(a.ip(), port.unwrap_or(a.port())))
-    };
+    let at = |port: Option<u16>| address.map(|a| SocketAddr::new(a.ip(), port.unwrap_or(a.port())));
     match &check.probe {
         // An answer below 500 is healthy; what speaks only HTTP/2 is asked for
         // a connection.

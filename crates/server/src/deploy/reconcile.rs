@@ -296,7 +296,10 @@ impl Deployments {
         tracing::info!(service = %service.id, name = %service.name, "replicas are gone and started again");
         self.parts.runtime.ensure_network(scope).await?;
         for mount in &current.release.spec.volumes {
-            self.parts.runtime.ensure_volume(scope, &service.id, &mount.name).await?;
+            self.parts
+                .runtime
+                .ensure_volume(scope, &service.id, &mount.name)
+                .await?;
         }
         let launch = Launch {
             scope: scope.clone(),

@@ -86,7 +86,13 @@ impl Router for RouteTable {
         let mut entries = self.entries.lock().await;
         self.inner.remove_routes(service).await?;
         let generation = self.count.fetch_add(1, Ordering::SeqCst) + 1;
-        entries.insert(service.clone(), Entry { generation, last: None });
+        entries.insert(
+            service.clone(),
+            Entry {
+                generation,
+                last: None,
+            },
+        );
         Ok(())
     }
 

@@ -77,7 +77,10 @@ pub(super) fn certificates(app: &Arc<App>) -> Vec<Finding> {
                 Some(at) if at <= now => failed(&check, format!("It has expired.{why}"), hint),
                 Some(at) if at - now < NEAR => warning(
                     &check,
-                    format!("It ends in {} days and was not renewed.{why}", (at - now) / 86_400),
+                    format!(
+                        "It ends in {} days and was not renewed.{why}",
+                        (at - now) / 86_400
+                    ),
                     hint,
                 ),
                 Some(at) => ok(&check, format!("It is good for {} days.", (at - now) / 86_400)),

@@ -5,13 +5,11 @@ use nonna_api::Finding;
 use super::{ok, warning};
 
 const CHECK: &str = "clock";
-const HINT: &str = "Turn time synchronisation on: `timedatectl set-ntp true`, or install `systemd-timesyncd` or `chrony`.";
+const HINT: &str =
+    "Turn time synchronisation on: `timedatectl set-ntp true`, or install `systemd-timesyncd` or `chrony`.";
 
 /// What time daemons leave behind when they have synchronised the clock.
-const MARKS: [&str; 2] = [
-    "/run/systemd/timesync/synchronized",
-    "/run/chrony/chronyd.pid",
-];
+const MARKS: [&str; 2] = ["/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid"];
 
 /// When this version was made, at the earliest: seconds since 1970, UTC.
 const MADE: i64 = 1_735_689_600;

@@ -106,17 +106,26 @@ pub(super) fn cgroups() -> Finding {
             .filter(|c| !controllers.split_whitespace().any(|have| have == *c))
             .collect();
         return if missing.is_empty() {
-            ok(CHECK, "Version 2, with limits on processor time, memory and processes.")
+            ok(
+                CHECK,
+                "Version 2, with limits on processor time, memory and processes.",
+            )
         } else {
             warning(
                 CHECK,
-                format!("Version 2 without {}: those limits do not hold.", missing.join(", ")),
+                format!(
+                    "Version 2 without {}: those limits do not hold.",
+                    missing.join(", ")
+                ),
                 "Boot the kernel with these controllers on.",
             )
         };
     }
     if Path::new("/sys/fs/cgroup/memory").exists() {
-        ok(CHECK, "Version 1: limits hold. Version 2 is what engines are made for now.")
+        ok(
+            CHECK,
+            "Version 1: limits hold. Version 2 is what engines are made for now.",
+        )
     } else {
         warning(
             CHECK,
@@ -139,13 +148,19 @@ mod tests {
         assert_eq!(judge_disk("d", at, 5 * gb, 100 * gb, None).state, "warning");
         assert_eq!(judge_disk("d", at, 100 * gb, 4_000 * gb, None).state, "ok");
         assert_eq!(judge_disk("d", at, 1_000, 100 * gb, None).state, "failed");
-        assert_eq!(judge_disk("d", at, 50 * gb, 100 * gb, Some(0.01)).state, "warning");
+        assert_eq!(
+            judge_disk("d", at, 50 * gb, 100 * gb, Some(0.01)).state,
+            "warning"
+        );
     }
 
     #[test]
     fn memory_is_read_from_the_kernels_text() {
         let text = "MemTotal:       24683520 kB\nMemFree: 1 kB\nMemAvailable:   100 kB\n";
         assert_eq!(field(text, "MemAvailable:"), 102_400);
-        assert_eq!(judge_memory("m", field(text, "MemAvailable:"), field(text, "MemTotal:")).state, "warning");
+        assert_eq!(
+            judge_memory("m", field(text, "MemAvailable:"), field(text, "MemTotal:")).state,
+            "warning"
+        );
     }
 }

@@ -83,7 +83,8 @@ pub(super) async fn names(app: &Arc<App>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for host in hosts {
         let check = format!("name {host}");
-        let looked = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host.as_str(), 80))).await;
+        let looked =
+            tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host.as_str(), 80))).await;
         let found: BTreeSet<IpAddr> = match looked {
             Ok(Ok(found)) => found.map(|a| a.ip()).collect(),
             _ => BTreeSet::new(),
@@ -112,7 +113,11 @@ fn judge_name(check: &str, host: &str, found: &BTreeSet<IpAddr>, own: &BTreeSet<
     // Behind a router or a cloud's own address this cannot be told from here.
     warning(
         check,
-        format!("{host} points to {}, and this machine is {}.", list(found), list(own)),
+        format!(
+            "{host} points to {}, and this machine is {}.",
+            list(found),
+            list(own)
+        ),
         "If neither a router nor a load balancer in front of it passes requests on, mend the DNS record.",
     )
 }
@@ -128,8 +133,14 @@ mod tests {
     #[test]
     fn names_are_judged_by_where_they_point() {
         let own = set(&["192.0.2.7"]);
-        assert_eq!(judge_name("n", "a.example", &set(&["192.0.2.7"]), &own).state, "ok");
-        assert_eq!(judge_name("n", "a.example", &set(&["192.0.2.8"]), &own).state, "warning");
+        assert_eq!(
+            judge_name("n", "a.example", &set(&["192.0.2.7"]), &own).state,
+            "ok"
+        );
+        assert_eq!(
+            judge_name("n", "a.example", &set(&["192.0.2.8"]), &own).state,
+            "warning"
+        );
         let none = judge_name("n", "a.example", &set(&[]), &own);
         assert_eq!(none.state, "failed");
         assert!(none.hint.unwrap().contains("192.0.2.7"));

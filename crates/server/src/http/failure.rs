@@ -58,10 +58,9 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::ReplicaUnhealthy
         | Code::WrongPort
         | Code::ListensOnLoopback => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::RegistryAuth
-        | Code::RegistryUnavailable
-        | Code::RuntimeRefused
-        | Code::CertificateFailed => StatusCode::BAD_GATEWAY,
+        Code::RegistryAuth | Code::RegistryUnavailable | Code::RuntimeRefused | Code::CertificateFailed => {
+            StatusCode::BAD_GATEWAY
+        }
         Code::RuntimeUnavailable | Code::StoreUnavailable | Code::ServerUnavailable => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -35,12 +35,10 @@ pub(crate) async fn read_body(body: axum::body::Body, limit: usize) -> Result<By
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
     match collected {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::from(
-            Error::user(
-                Code::LimitExceeded,
-                format!("The request's body has more than {limit} bytes."),
-            ),
-        )
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::from(Error::user(
+            Code::LimitExceeded,
+            format!("The request's body has more than {limit} bytes."),
+        ))
         .status(StatusCode::PAYLOAD_TOO_LARGE)),
         Ok(Err(_)) => Err(invalid("The request's body broke off.").into()),
         Err(_) => Err(Refusal::from(Error::user(
@@ -66,7 +64,9 @@ pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> 
         invalid(format!("{place} is wrong: {reason}."))
     })?;
     reader.end().map_err(|error| {
-        invalid(format!("Something follows the JSON of the request's body: {error}."))
+        invalid(format!(
+            "Something follows the JSON of the request's body: {error}."
+        ))
     })?;
     Ok(value)
 }
@@ -152,10 +152,15 @@ fn name(params: &[(String, String)], key: &str) -> Result<Name, Refusal> {
 pub(crate) fn parse_name(text: &str, what: &str) -> Result<Name, Error> {
     text.parse::<Name>().map_err(|error| {
         let shown: String = shown(&error.text);
-        let made = invalid(format!("`{shown}` cannot be the name of {what}: {}.", error.reason));
+        let made = invalid(format!(
+            "`{shown}` cannot be the name of {what}: {}.",
+            error.reason
+        ));
         match error.suggestion {
             Some(better) => made.hint(format!("Did you mean `{better}`?")),
-            None => made.hint("A name has 1 to 40 of the characters a-z, 0-9 and `-`, and begins with a letter."),
+            None => {
+                made.hint("A name has 1 to 40 of the characters a-z, 0-9 and `-`, and begins with a letter.")
+            }
         }
     })
 }
@@ -230,7 +235,11 @@ mod tests {
     #[test]
     fn wrong_json_says_where() {
         let wrong_type = parse_json::<ScaleRequest>(b"{\"replicas\": \"two\"}").unwrap_err();
-        assert!(wrong_type.message.contains("`replicas`"), "{}", wrong_type.message);
+        assert!(
+            wrong_type.message.contains("`replicas`"),
+            "{}",
+            wrong_type.message
+        );
         let broken = parse_json::<ScaleRequest>(b"{\n\"replicas\": 2,\n").unwrap_err();
         assert!(broken.message.contains("line 3"), "{}", broken.message);
         let unknown = parse_json::<ScaleRequest>(b"{\"replicas\": 2, \"colour\": 1}").unwrap_err();

@@ -60,9 +60,7 @@ impl App {
         self.store
             .environment_snapshot(&self.installation.organization, project, environment)
             .await?
-            .ok_or_else(|| {
-                crate::deploy::no_environment(&(project.clone(), environment.clone())).into()
-            })
+            .ok_or_else(|| crate::deploy::no_environment(&(project.clone(), environment.clone())).into())
     }
 
     /// Where a route is reached.
@@ -156,6 +154,8 @@ fn harden(response: axum::response::Response) -> axum::response::Response {
         .or_insert(HeaderValue::from_static("no-store"));
     headers
         .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'",
+        ));
     response
 }

@@ -104,7 +104,10 @@ pub(super) async fn begin(
     }
     let address = peer.map(|Extension(Peer(address))| address.ip());
     if address.is_some_and(|a| app.limiter.check(a).is_err()) {
-        return refused(StatusCode::TOO_MANY_REQUESTS, "Too many wrong tokens: wait a moment.");
+        return refused(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many wrong tokens: wait a moment.",
+        );
     }
     let Ok(bytes) = axum::body::to_bytes(body, FORM_BYTES).await else {
         return refused(StatusCode::PAYLOAD_TOO_LARGE, "The form is too large.");
@@ -139,7 +142,9 @@ pub(super) async fn end(State(app): State<Arc<App>>, headers: HeaderMap) -> Resp
     if let Some(id) = cookie(&headers) {
         app.sessions.end(id);
     }
-    with_cookie(&format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"))
+    with_cookie(&format!(
+        "{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
+    ))
 }
 
 fn with_cookie(set: &str) -> Response {

@@ -1,6 +1,5 @@
 //! The edge: its listeners, certificates and access log.
 
-
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -88,10 +87,12 @@ pub(super) async fn start(
         ..EdgeConfig::default()
     };
     if let Some(address) = config.http {
-        edge.http.push(Listen::Bound(inherited.listener("http", address)?));
+        edge.http
+            .push(Listen::Bound(inherited.listener("http", address)?));
     }
     if let Some(address) = config.https {
-        edge.https.push(Listen::Bound(inherited.listener("https", address)?));
+        edge.https
+            .push(Listen::Bound(inherited.listener("https", address)?));
         let sealed: Arc<dyn CertificateStore> = Arc::new(SealedStore(Arc::clone(store)));
         let local = LocalAuthority::load(sealed.as_ref()).await?;
         edge.tls = Some(TlsConfig {
@@ -109,7 +110,9 @@ pub(super) async fn start(
     edge.access = Some(sink);
     let handle = Edge::start(edge)?;
     let mut tasks = Vec::new();
-    tasks.push(tokio::spawn(async move { while records.recv().await.is_some() {} }));
+    tasks.push(tokio::spawn(
+        async move { while records.recv().await.is_some() {} },
+    ));
     let mut certificates = None;
     if config.uses_acme() {
         let acme = AcmeConfig {

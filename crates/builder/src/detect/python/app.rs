@@ -48,10 +48,10 @@ pub(super) struct Found {
 
 /// Looks for Django, then for an app object.
 pub(super) fn find(tree: &Tree<'_>, needs: &Requirements) -> Result<Option<Found>> {
-    if tree.has("manage.py") {
-        if let Some(found) = django(tree, needs) {
-            return Ok(Some(found));
-        }
+    if tree.has("manage.py")
+        && let Some(found) = django(tree, needs)
+    {
+        return Ok(Some(found));
     }
     object(tree, needs)
 }

@@ -60,7 +60,7 @@ impl<'p> Lines<'p> {
                 );
             }
             EventKind::StepFinished { step, millis: took } => {
-                self.say(*step, &format!("done in {}", millis(*took)))
+                self.say(*step, &format!("done in {}", millis(*took)));
             }
             EventKind::StepFailed { step, error } => self.say(*step, &format!("failed: {}", error.message)),
             EventKind::UndoStarted => self.note("Undoing what was done"),

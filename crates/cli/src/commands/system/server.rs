@@ -26,11 +26,17 @@ pub(crate) fn server(context: &Context, args: ServerArgs) -> Result {
 
 fn environment() -> Vec<(String, String)> {
     // A variable that is no text is none of Nonna's.
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 fn load(file: Option<PathBuf>, flags: ServerFlags) -> Result<Config> {
-    Ok(Config::load(&Sources { file, environment: environment(), flags: flags.0 })?)
+    Ok(Config::load(&Sources {
+        file,
+        environment: environment(),
+        flags: flags.0,
+    })?)
 }
 
 async fn run(context: &Context, config: Config) -> Result {
@@ -51,9 +57,13 @@ async fn login_code(context: &Context, args: LoginCodeArgs) -> Result {
     let config = load(args.config, args.flags)?;
     let code = nonna_server::request_login_code(&config.data).await?;
     if context.printer.is_json() {
-        context.printer.json(&serde_json::json!({ "url": format!("http://{}", config.api), "code": code }));
+        context
+            .printer
+            .json(&serde_json::json!({ "url": format!("http://{}", config.api), "code": code }));
     } else {
-        context.printer.line(&format!("nonna login http://{} --code {code}", config.api));
+        context
+            .printer
+            .line(&format!("nonna login http://{} --code {code}", config.api));
     }
     Ok(())
 }
@@ -76,21 +86,32 @@ fn install(context: &Context, args: InstallArgs) -> Result {
     if !args.force
         && let Some((there, _)) = units.iter().find(|(path, text)| differs(path, text))
     {
-        return Err(Error::user(Code::Conflict, format!("{} is there already and differs.", there.display()))
-            .hint("Look at it with `nonna server install --unit -`, or write over it with --force.")
-            .into());
+        return Err(Error::user(
+            Code::Conflict,
+            format!("{} is there already and differs.", there.display()),
+        )
+        .hint("Look at it with `nonna server install --unit -`, or write over it with --force.")
+        .into());
     }
     for (path, text) in units {
         fs::write(path, text).map_err(|error| {
-            Error::user(Code::InvalidInput, format!("{} cannot be written: {error}.", path.display()))
-                .hint("Run this as root, or name another place with --unit.")
+            Error::user(
+                Code::InvalidInput,
+                format!("{} cannot be written: {error}.", path.display()),
+            )
+            .hint("Run this as root, or name another place with --unit.")
         })?;
         context.printer.note(&format!("wrote {}", path.display()));
     }
     fs::create_dir_all(&config.data).map_err(|error| {
-        Error::user(Code::InvalidInput, format!("{} cannot be made: {error}.", config.data.display()))
+        Error::user(
+            Code::InvalidInput,
+            format!("{} cannot be made: {error}.", config.data.display()),
+        )
     })?;
-    context.printer.line("Start it with: systemctl daemon-reload && systemctl enable --now nonna.socket nonna.service");
+    context
+        .printer
+        .line("Start it with: systemctl daemon-reload && systemctl enable --now nonna.socket nonna.service");
     Ok(())
 }
 

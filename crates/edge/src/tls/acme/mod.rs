@@ -116,7 +116,11 @@ impl EdgeHandle {
     #[must_use]
     pub fn acme(&self, config: AcmeConfig) -> Option<AcmeManager> {
         let tls = Arc::clone(self.tls()?);
-        Some(AcmeManager { config, tls, status: tokio::sync::watch::Sender::default() })
+        Some(AcmeManager {
+            config,
+            tls,
+            status: tokio::sync::watch::Sender::default(),
+        })
     }
 }
 
@@ -136,7 +140,11 @@ impl AcmeManager {
         loop {
             let wanted: Vec<String> = {
                 let table = table.borrow_and_update();
-                let mut wanted: Vec<_> = table.hosts().filter(|host| may_have(host)).map(str::to_owned).collect();
+                let mut wanted: Vec<_> = table
+                    .hosts()
+                    .filter(|host| may_have(host))
+                    .map(str::to_owned)
+                    .collect();
                 wanted.sort();
                 wanted
             };
@@ -198,7 +206,10 @@ impl AcmeManager {
             Ok(found) => {
                 host.looked = true;
                 let Some(saved) = found else { return };
-                let newer = host.saved.as_ref().is_none_or(|have| have.expires < saved.expires);
+                let newer = host
+                    .saved
+                    .as_ref()
+                    .is_none_or(|have| have.expires < saved.expires);
                 // A store may hold what another authority gave.
                 if newer && saved.directory == self.config.directory {
                     self.use_saved(name, host, saved);
@@ -209,10 +220,19 @@ impl AcmeManager {
     }
 
     fn use_saved(&self, name: &str, host: &mut Host, saved: Saved) {
-        match self.tls.certificates.set(name, saved.chain.as_bytes(), saved.key.as_bytes()) {
+        match self
+            .tls
+            .certificates
+            .set(name, saved.chain.as_bytes(), saved.key.as_bytes())
+        {
             Ok(()) => {
                 let due = saved.usual_renewal();
-                *host = Host { looked: true, due: Some(due), ask_again: Some(Instant::now()), ..Host::default() };
+                *host = Host {
+                    looked: true,
+                    due: Some(due),
+                    ask_again: Some(Instant::now()),
+                    ..Host::default()
+                };
                 host.saved = Some(Arc::new(saved));
             }
             Err(error) => self.failed(name, host, &error),
@@ -220,7 +240,11 @@ impl AcmeManager {
     }
 
     fn failed(&self, name: &str, host: &mut Host, error: &EdgeError) {
-        let wait = self.config.retry_first.saturating_mul(1 << host.failures.min(16)).min(self.config.retry_most);
+        let wait = self
+            .config
+            .retry_first
+            .saturating_mul(1 << host.failures.min(16))
+            .min(self.config.retry_most);
         let wait = wait.mul_f64(jitter(0.75, 1.25));
         host.failures = host.failures.saturating_add(1);
         host.wait_until = Some(Instant::now() + wait);
@@ -259,9 +283,15 @@ impl AcmeManager {
             return builder()?.from_credentials(credentials).await.map_err(refused);
         }
         let contact: Vec<&str> = self.config.contact.iter().map(String::as_str).collect();
-        let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-        let (account, credentials) =
-            builder()?.create(&new, self.config.directory.clone(), None).await.map_err(refused)?;
+        let new = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let (account, credentials) = builder()?
+            .create(&new, self.config.directory.clone(), None)
+            .await
+            .map_err(refused)?;
         let saved = serde_json::to_vec(&credentials).map_err(refused)?;
         self.tls.store.save(&name, &saved).await?;
         Ok(account)
@@ -272,7 +302,8 @@ impl AcmeManager {
         let turn = host.failures as usize % kinds.len().max(1);
         let kind = kinds.get(turn).copied().unwrap_or(Challenge::Http01);
         let suggests = host.saved.as_ref().filter(|saved| saved.suggests);
-        let (chain, key) = order::get(account, &self.tls.challenges, name, kind, suggests.map(|s| &**s)).await?;
+        let (chain, key) =
+            order::get(account, &self.tls.challenges, name, kind, suggests.map(|s| &**s)).await?;
         let saved = Saved::new(self.config.directory.clone(), chain, key)?;
         saved.save(&*self.tls.store, name).await?;
         tracing::info!(host = name, "got a certificate");
@@ -284,7 +315,9 @@ impl AcmeManager {
         for (name, host) in hosts.iter_mut().filter(|(_, host)| host.asks()) {
             let Some(saved) = &host.saved else { continue };
             let Some(leaf) = saved.leaf() else { continue };
-            let Ok(id) = CertificateIdentifier::try_from(&leaf) else { continue };
+            let Ok(id) = CertificateIdentifier::try_from(&leaf) else {
+                continue;
+            };
             match account.renewal_info(&id).await {
                 Ok((info, again)) => {
                     let start = SystemTime::from(info.suggested_window.start);
@@ -360,7 +393,9 @@ fn refused(error: impl std::fmt::Display) -> EdgeError {
 
 /// A store's name for a URL.
 fn key_of(url: &str) -> String {
-    url.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+    url.chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect()
 }
 
 #[cfg(test)]
@@ -369,7 +404,14 @@ mod tests {
 
     #[test]
     fn local_hosts_get_no_public_certificate() {
-        for host in ["localhost", "app.localhost", "a.local", "10.0.0.1", "single", "a_b.example.org"] {
+        for host in [
+            "localhost",
+            "app.localhost",
+            "a.local",
+            "10.0.0.1",
+            "single",
+            "a_b.example.org",
+        ] {
             assert!(!may_have(host), "{host}");
         }
         assert!(may_have("shop.example.org"));

@@ -1,8 +1,8 @@
 //! One order of a certificate.
 
 use instant_acme::{
-    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Identifier, NewOrder, Order, OrderStatus,
-    RetryPolicy,
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeType, Identifier, NewOrder, Order,
+    OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
@@ -24,11 +24,17 @@ pub(super) async fn get(
     let identifiers = [Identifier::Dns(host.to_owned())];
     let leaf = replaces.and_then(Saved::leaf);
     let mut new = NewOrder::new(&identifiers);
-    if let Some(id) = leaf.as_ref().and_then(|leaf| CertificateIdentifier::try_from(leaf).ok()) {
+    if let Some(id) = leaf
+        .as_ref()
+        .and_then(|leaf| CertificateIdentifier::try_from(leaf).ok())
+    {
         new = new.replaces(id);
     }
     let mut order = account.new_order(&new).await.map_err(refused)?;
-    let mut open = Open { tokens: Vec::new(), tls: false };
+    let mut open = Open {
+        tokens: Vec::new(),
+        tls: false,
+    };
     let proved = prove(&mut order, challenges, host, kind, &mut open).await;
     // Whatever came of it, nobody asks for the proof again.
     for token in &open.tokens {
@@ -43,7 +49,10 @@ pub(super) async fn get(
     params.distinguished_name = DistinguishedName::new();
     let request = params.serialize_request(&key).map_err(refused)?;
     order.finalize_csr(request.der()).await.map_err(refused)?;
-    let chain = order.poll_certificate(&RetryPolicy::default()).await.map_err(refused)?;
+    let chain = order
+        .poll_certificate(&RetryPolicy::default())
+        .await
+        .map_err(refused)?;
     Ok((chain, key.serialize_pem()))
 }
 

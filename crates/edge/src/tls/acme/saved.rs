@@ -25,7 +25,10 @@ pub(super) struct Saved {
 impl std::fmt::Debug for Saved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never the key.
-        f.debug_struct("Saved").field("directory", &self.directory).field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("Saved")
+            .field("directory", &self.directory)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }
 
@@ -49,19 +52,33 @@ impl Saved {
         };
         let validity = parsed.validity();
         let (begins, expires) = (time(validity.not_before), time(validity.not_after));
-        Ok(Self { directory, chain, key, begins, expires, suggests: false })
+        Ok(Self {
+            directory,
+            chain,
+            key,
+            begins,
+            expires,
+            suggests: false,
+        })
     }
 
     pub(super) async fn load(store: &dyn CertificateStore, host: &str) -> Result<Option<Self>, EdgeError> {
-        let Some(bytes) = store.load(&name_of(host)).await? else { return Ok(None) };
+        let Some(bytes) = store.load(&name_of(host)).await? else {
+            return Ok(None);
+        };
         let stored: Stored = serde_json::from_slice(&bytes).map_err(refused)?;
         Self::new(stored.directory, stored.chain, stored.key).map(Some)
     }
 
     pub(super) async fn save(&self, store: &dyn CertificateStore, host: &str) -> Result<(), EdgeError> {
-        let stored =
-            Stored { directory: self.directory.clone(), chain: self.chain.clone(), key: self.key.clone() };
-        store.save(&name_of(host), &serde_json::to_vec(&stored).map_err(refused)?).await
+        let stored = Stored {
+            directory: self.directory.clone(),
+            chain: self.chain.clone(),
+            key: self.key.clone(),
+        };
+        store
+            .save(&name_of(host), &serde_json::to_vec(&stored).map_err(refused)?)
+            .await
     }
 
     /// The host's own certificate.

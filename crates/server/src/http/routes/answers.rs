@@ -42,7 +42,11 @@ pub(super) fn page<T>(mut items: Vec<T>, limit: u32, key: impl Fn(&T) -> String)
 }
 
 /// A page of a list that is whole in memory, ordered by its key.
-pub(super) fn page_by_key<T>(items: Vec<T>, query: &PageQuery, key: impl Fn(&T) -> String) -> Answer<Page<T>> {
+pub(super) fn page_by_key<T>(
+    items: Vec<T>,
+    query: &PageQuery,
+    key: impl Fn(&T) -> String,
+) -> Answer<Page<T>> {
     let limit = limit(query)?;
     let rest = items
         .into_iter()

@@ -45,8 +45,12 @@ pub(super) fn register(registry: Registry) -> Registry {
             events,
         )
         .add(
-            post(paths::DEPLOYMENT_CANCEL, Permission::Deploy, "Cancels a deployment.")
-                .answers::<DeploymentAnswer>(),
+            post(
+                paths::DEPLOYMENT_CANCEL,
+                Permission::Deploy,
+                "Cancels a deployment.",
+            )
+            .answers::<DeploymentAnswer>(),
             cancel,
         )
 }
@@ -82,7 +86,8 @@ async fn cancel(
         .into());
     }
     app.deployments.cancel(&id).await?;
-    app.audit(&caller, "deployment.cancel", id.to_string(), None).await;
+    app.audit(&caller, "deployment.cancel", id.to_string(), None)
+        .await;
     one(State(app), OfDeployment(id)).await
 }
 
@@ -104,7 +109,11 @@ fn last_event_id(headers: &HeaderMap) -> Answer<u64> {
         .ok()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| {
-            Error::user(Code::InvalidInput, "Last-Event-ID must be the number of an event.").into()
+            Error::user(
+                Code::InvalidInput,
+                "Last-Event-ID must be the number of an event.",
+            )
+            .into()
         })
 }
 
@@ -148,10 +157,9 @@ pub(super) fn respond(stream: impl Stream<Item = Result<SseEvent, Infallible>> +
     let alive = KeepAlive::new().interval(ALIVE).text("alive");
     let mut response = Sse::new(stream).keep_alive(alive).into_response();
     // So that a proxy in between passes each event on at once.
-    response.headers_mut().insert(
-        "x-accel-buffering",
-        http::HeaderValue::from_static("no"),
-    );
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", http::HeaderValue::from_static("no"));
     response
 }
 

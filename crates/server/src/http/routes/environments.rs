@@ -34,7 +34,8 @@ const LONGEST_KEY: usize = 200;
 pub(super) fn register(registry: Registry) -> Registry {
     registry
         .add(
-            get(paths::ENVIRONMENT, Permission::Read, "An environment's state.").answers::<EnvironmentAnswer>(),
+            get(paths::ENVIRONMENT, Permission::Read, "An environment's state.")
+                .answers::<EnvironmentAnswer>(),
             state,
         )
         .add(
@@ -50,9 +51,13 @@ pub(super) fn register(registry: Registry) -> Registry {
             deploy,
         )
         .add(
-            get(paths::DEPLOYMENTS, Permission::Read, "Deployments of the environment, newest first.")
-                .query::<PageQuery>()
-                .answers::<Page<DeploymentAnswer>>(),
+            get(
+                paths::DEPLOYMENTS,
+                Permission::Read,
+                "Deployments of the environment, newest first.",
+            )
+            .query::<PageQuery>()
+            .answers::<Page<DeploymentAnswer>>(),
             list,
         )
         .add(
@@ -138,7 +143,11 @@ async fn plan(
 }
 
 /// What makes a request that comes twice happen once.
-fn idempotency(headers: &HeaderMap, request: &DeployRequest, at: &InEnvironment) -> Answer<Option<Idempotency>> {
+fn idempotency(
+    headers: &HeaderMap,
+    request: &DeployRequest,
+    at: &InEnvironment,
+) -> Answer<Option<Idempotency>> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
@@ -149,10 +158,13 @@ fn idempotency(headers: &HeaderMap, request: &DeployRequest, at: &InEnvironment)
         .ok_or_else(|| {
             Error::user(
                 Code::InvalidInput,
-                format!("The Idempotency-Key must have 1 to {LONGEST_KEY} printable characters and no spaces."),
+                format!(
+                    "The Idempotency-Key must have 1 to {LONGEST_KEY} printable characters and no spaces."
+                ),
             )
         })?;
-    let text = serde_json::to_vec(&(at.project.as_str(), at.environment.as_str(), request)).unwrap_or_default();
+    let text =
+        serde_json::to_vec(&(at.project.as_str(), at.environment.as_str(), request)).unwrap_or_default();
     Ok(Some(Idempotency {
         key: key.to_owned(),
         request: HEXLOWER.encode(&Sha256::digest(&text)),
@@ -181,8 +193,13 @@ async fn deploy(
         })
         .await?;
     if !deployment.plan.is_empty() {
-        app.audit(&caller, "deployment.create", target, Some(deployment.id.to_string()))
-            .await;
+        app.audit(
+            &caller,
+            "deployment.create",
+            target,
+            Some(deployment.id.to_string()),
+        )
+        .await;
     }
     Ok(answers::begun(&app, deployment))
 }
@@ -237,8 +254,13 @@ async fn destroy(
             idempotency: None,
         })
         .await?;
-    app.audit(&caller, "environment.destroy", target, Some(deployment.id.to_string()))
-        .await;
+    app.audit(
+        &caller,
+        "environment.destroy",
+        target,
+        Some(deployment.id.to_string()),
+    )
+    .await;
     Ok(answers::begun(&app, deployment))
 }
 

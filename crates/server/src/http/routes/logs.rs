@@ -33,9 +33,13 @@ const LONGEST_GREP: usize = 1000;
 pub(super) fn register(registry: Registry) -> Registry {
     registry
         .add(
-            get(paths::LOGS, Permission::Read, "A service's log lines, as server-sent events.")
-                .query::<LogsQuery>()
-                .answers_kind("text/event-stream"),
+            get(
+                paths::LOGS,
+                Permission::Read,
+                "A service's log lines, as server-sent events.",
+            )
+            .query::<LogsQuery>()
+            .answers_kind("text/event-stream"),
             of_service,
         )
         .add(
@@ -114,7 +118,12 @@ fn answer(name: &Name, line: LogLine) -> LogLineAnswer {
     }
 }
 
-async fn open(app: &App, snapshot: &EnvironmentSnapshot, service: &Service, query: &LogsQuery) -> Answer<Lines> {
+async fn open(
+    app: &App,
+    snapshot: &EnvironmentSnapshot,
+    service: &Service,
+    query: &LogsQuery,
+) -> Answer<Lines> {
     let wanted = checked(query)?;
     if query.access {
         let label = format!(

@@ -43,35 +43,60 @@ pub(super) fn register(registry: Registry) -> Registry {
             openapi,
         )
         .add(
-            post(paths::LOGIN, Permission::Public, "Exchanges a one-time code for a token.")
-                .takes::<LoginRequest>()
-                .answers::<LoginAnswer>(),
+            post(
+                paths::LOGIN,
+                Permission::Public,
+                "Exchanges a one-time code for a token.",
+            )
+            .takes::<LoginRequest>()
+            .answers::<LoginAnswer>(),
             login,
         )
         .add(
-            get(paths::METRICS, Permission::Read, "Metrics in Prometheus' text format.").answers_kind("text/plain"),
+            get(
+                paths::METRICS,
+                Permission::Read,
+                "Metrics in Prometheus' text format.",
+            )
+            .answers_kind("text/plain"),
             metrics,
         )
         .add(
-            get(paths::PROJECTS, Permission::Read, "Projects and their environments.")
-                .query::<PageQuery>()
-                .answers::<Page<ProjectAnswer>>(),
+            get(
+                paths::PROJECTS,
+                Permission::Read,
+                "Projects and their environments.",
+            )
+            .query::<PageQuery>()
+            .answers::<Page<ProjectAnswer>>(),
             projects,
         )
         .add(
-            get(paths::DOCTOR, Permission::Administer, "What is wrong on the server's machine.")
-                .answers::<DoctorAnswer>(),
+            get(
+                paths::DOCTOR,
+                Permission::Administer,
+                "What is wrong on the server's machine.",
+            )
+            .answers::<DoctorAnswer>(),
             doctor,
         )
         .add(
-            get(paths::BACKUP, Permission::Administer, "A backup of Nonna's own state, one file.")
-                .answers_kind("application/octet-stream"),
+            get(
+                paths::BACKUP,
+                Permission::Administer,
+                "A backup of Nonna's own state, one file.",
+            )
+            .answers_kind("application/octet-stream"),
             backup,
         )
         .add(
-            post(paths::PULL, Permission::Deploy, "Fetches a registry's current image of a tag.")
-                .query_text("reference")
-                .answers_kind("application/json"),
+            post(
+                paths::PULL,
+                Permission::Deploy,
+                "Fetches a registry's current image of a tag.",
+            )
+            .query_text("reference")
+            .answers_kind("application/json"),
             pull,
         )
 }
@@ -109,15 +134,23 @@ async fn login(
         && let Err(wait) = app.limiter.check(address.ip())
     {
         return Err(Refusal::from(
-            Error::user(Code::LimitExceeded, "Too many wrong codes came from your address.")
-                .hint("Wait a moment, then try again with a code from `nonna server login-code`."),
+            Error::user(
+                Code::LimitExceeded,
+                "Too many wrong codes came from your address.",
+            )
+            .hint("Wait a moment, then try again with a code from `nonna server login-code`."),
         )
         .status(StatusCode::TOO_MANY_REQUESTS)
         .retry_after(wait.as_secs()));
     }
     let result = auth::redeem(app.store.as_ref(), &request.code, &request.name).await;
     let caller = Caller {
-        name: request.name.chars().filter(|c| !c.is_control()).take(64).collect(),
+        name: request
+            .name
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(64)
+            .collect(),
         peer: address,
     };
     match result {
@@ -130,7 +163,8 @@ async fn login(
                 if let Some(address) = address {
                     app.limiter.failed(address.ip());
                 }
-                app.audit(&caller, "login.refused", "server".to_owned(), None).await;
+                app.audit(&caller, "login.refused", "server".to_owned(), None)
+                    .await;
             }
             Err(error.into())
         }
@@ -223,10 +257,19 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         "counter",
         "Deployments that ended, by outcome.",
         &[
-            ("{outcome=\"succeeded\"}", counts.succeeded.load(Ordering::Relaxed)),
-            ("{outcome=\"rolled_back\"}", counts.rolled_back.load(Ordering::Relaxed)),
+            (
+                "{outcome=\"succeeded\"}",
+                counts.succeeded.load(Ordering::Relaxed),
+            ),
+            (
+                "{outcome=\"rolled_back\"}",
+                counts.rolled_back.load(Ordering::Relaxed),
+            ),
             ("{outcome=\"failed\"}", counts.failed.load(Ordering::Relaxed)),
-            ("{outcome=\"unchanged\"}", counts.unchanged.load(Ordering::Relaxed)),
+            (
+                "{outcome=\"unchanged\"}",
+                counts.unchanged.load(Ordering::Relaxed),
+            ),
         ],
     );
     let gauge = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);

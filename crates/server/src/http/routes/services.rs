@@ -23,9 +23,13 @@ use crate::deploy::{Destroy, Intent, Request};
 pub(super) fn register(registry: Registry) -> Registry {
     registry
         .add(
-            get(paths::RELEASES, Permission::Read, "A service's releases, newest first.")
-                .query::<PageQuery>()
-                .answers::<Page<ReleaseAnswer>>(),
+            get(
+                paths::RELEASES,
+                Permission::Read,
+                "A service's releases, newest first.",
+            )
+            .query::<PageQuery>()
+            .answers::<Page<ReleaseAnswer>>(),
             releases,
         )
         .add(
@@ -54,8 +58,12 @@ pub(super) fn register(registry: Registry) -> Registry {
             pause,
         )
         .add(
-            post(paths::RESUME, Permission::Deploy, "Starts the replicas of a paused service.")
-                .answers::<DeploymentAnswer>(),
+            post(
+                paths::RESUME,
+                Permission::Deploy,
+                "Starts the replicas of a paused service.",
+            )
+            .answers::<DeploymentAnswer>(),
             resume,
         )
         .add(

@@ -92,7 +92,9 @@ async fn owner(app: &App, at: &InEnvironment, scope: &VariableScope, create: boo
             let shown: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
             return Err(Error::user(
                 Code::InvalidInput,
-                format!("`{shown}` is no scope: write `organization`, `project`, `environment` or `service`."),
+                format!(
+                    "`{shown}` is no scope: write `organization`, `project`, `environment` or `service`."
+                ),
             )
             .into());
         }
@@ -105,7 +107,10 @@ async fn owner(app: &App, at: &InEnvironment, scope: &VariableScope, create: boo
             .await?
             .id
     } else {
-        app.snapshot(&at.project, &at.environment).await?.scope.environment
+        app.snapshot(&at.project, &at.environment)
+            .await?
+            .scope
+            .environment
     };
     match of_service {
         None => Ok(Owner::Environment(environment)),
@@ -119,7 +124,10 @@ async fn owner(app: &App, at: &InEnvironment, scope: &VariableScope, create: boo
                 Some(service) => Ok(Owner::Service(service.id)),
                 None => Err(Error::user(
                     Code::NotFound,
-                    format!("There is no service `{name}` in {}/{}.", at.project, at.environment),
+                    format!(
+                        "There is no service `{name}` in {}/{}.",
+                        at.project, at.environment
+                    ),
                 )
                 .into()),
             }
@@ -242,7 +250,11 @@ async fn change(
         return Ok(Json(VariablesAnswer { deployment: None }));
     }
     let target = format!("{}/{}", at.project, at.environment);
-    let action = if request.secret { "secret.change" } else { "variable.change" };
+    let action = if request.secret {
+        "secret.change"
+    } else {
+        "variable.change"
+    };
     let detail = format!("{scope_word}: {}", changed.join(", "));
     app.audit(&caller, action, target, Some(detail)).await;
     if request.stage {
@@ -282,8 +294,11 @@ async fn secret(
     let owner = owner(&app, &at, &scope, false).await?;
     let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     let missing = || {
-        Error::user(Code::NotFound, format!("There is no secret `{shown}` of this {}.", owner.scope()))
-            .hint("`nonna secret list` lists the secrets and their scopes.")
+        Error::user(
+            Code::NotFound,
+            format!("There is no secret `{shown}` of this {}.", owner.scope()),
+        )
+        .hint("`nonna secret list` lists the secrets and their scopes.")
     };
     let listed = app.store.list_variables(&owner).await?;
     let record = listed
