@@ -28,6 +28,8 @@ pub(crate) struct Client {
     pub name: String,
     pub podman: bool,
     pub subnet_pool: (u8, u8),
+    pub pull_stall: Duration,
+    pub registry_patience: Duration,
     patience: Duration,
 }
 
@@ -53,6 +55,8 @@ impl Client {
             podman,
             endpoint,
             subnet_pool: config.subnet_pool,
+            pull_stall: config.pull_stall,
+            registry_patience: config.registry_patience,
             patience: config.patience,
         })
     }

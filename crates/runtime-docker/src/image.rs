@@ -15,8 +15,6 @@ use tokio::time::{Instant, timeout};
 use crate::client::Client;
 use crate::error;
 
-/// A registry that sends nothing for so long is given up.
-const STALL: Duration = Duration::from_secs(60);
 /// No more than one message of progress in this time.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
@@ -63,16 +61,16 @@ pub(crate) async fn pull(client: &Client, reference: &str, progress: &Progress) 
     };
     let mut said = Box::pin(client.docker.create_image(Some(options), None, None));
     let mut teller = Teller::new(reference, progress);
-    let mut stalled_at = Instant::now() + STALL;
+    let mut stalled_at = Instant::now() + client.pull_stall;
     loop {
         let left = stalled_at.saturating_duration_since(Instant::now());
         match timeout(left, said.next()).await {
-            Err(_) => return Err(stalled(reference)),
+            Err(_) => return Err(stalled(reference, client.pull_stall)),
             Ok(None) => break,
             Ok(Some(Err(e))) => return Err(failed(client, reference, &e)),
             Ok(Some(Ok(info))) => {
                 if teller.take(&info) {
-                    stalled_at = Instant::now() + STALL;
+                    stalled_at = Instant::now() + client.pull_stall;
                 }
             }
         }
@@ -155,12 +153,12 @@ impl<'a> Teller<'a> {
     }
 }
 
-fn stalled(reference: &str) -> Error {
+fn stalled(reference: &str, stall: Duration) -> Error {
     Error::provider(
         Code::RegistryUnavailable,
         format!(
             "The registry of {reference} has sent nothing for {} s.",
-            STALL.as_secs()
+            stall.as_secs()
         ),
     )
     .hint("Try again; if it stays so, look at the registry's status and at this machine's network.")

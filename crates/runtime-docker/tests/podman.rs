@@ -4,6 +4,15 @@
 //! own, and gives it the test app's image out of the Docker engine. Where
 //! Podman cannot run at all, set `NONNA_TEST_SKIP_PODMAN`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
 mod common;
 
 use common::podman::fixture;
