@@ -7,6 +7,7 @@ mod state;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nonna_engine::Result;
+use nonna_store::records::Installation;
 
 use state::State;
 
@@ -19,6 +20,16 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store of the same installation as another, to be compared with
+    /// it.
+    #[must_use]
+    pub fn of(installation: Installation) -> Self {
+        Self(Mutex::new(State {
+            installation: Some(installation),
+            ..State::default()
+        }))
     }
 
     fn read(&self) -> MutexGuard<'_, State> {

@@ -34,7 +34,7 @@ pub(super) struct DeploymentRow {
 }
 
 #[derive(Clone)]
-struct Version {
+pub(super) struct Version {
     owner: Owner,
     name: String,
     value: SecretString,
@@ -50,8 +50,8 @@ pub(super) struct State {
     pub(super) releases: BTreeMap<(ServiceId, ReleaseNumber), (Release, DeploymentId)>,
     pub(super) deployments: Vec<DeploymentRow>,
     pub(super) variables: BTreeMap<(Owner, String), Variable>,
-    versions: BTreeMap<u64, Version>,
-    last_version: u64,
+    pub(super) versions: BTreeMap<u64, Version>,
+    pub(super) last_version: u64,
     pub(super) tokens: Vec<(TokenHash, Token)>,
     pub(super) codes: Vec<(TokenHash, i64)>,
     pub(super) blobs: BTreeMap<(String, String), (BlobInfo, Vec<u8>)>,
