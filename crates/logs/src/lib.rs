@@ -1,1 +1,16 @@
 //! The log proxy: intake, files, tail.
+//!
+//! So far it keeps what the edge tells of requests: [`LogFiles`] takes
+//! [`LogRecord`]s without ever making the caller wait, writes them to files of
+//! a bounded size, and gives them back, old ones and live ones.
+
+#![forbid(unsafe_code)]
+
+mod files;
+mod read;
+mod record;
+mod writer;
+
+pub use files::{Follow, LogFiles, LogOptions, Subscription};
+pub use read::ReadQuery;
+pub use record::{LogRecord, MAX_LINE_BYTES};
