@@ -1,4 +1,5 @@
 //! What goes into the logs comes out, within their bounds.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -154,7 +155,8 @@ async fn following_neither_misses_nor_repeats() {
         LogFiles::open(
             temp.path(),
             &LogOptions {
-                watch: 20_000, queue: 20_000,
+                watch: 20_000,
+                queue: 20_000,
                 ..options()
             },
         )

@@ -53,8 +53,7 @@ fn options(passphrase: Option<&str>) -> BackupOptions {
 async fn take(store: &SqliteStore, options: BackupOptions) -> Vec<u8> {
     let sink = Sink::default();
     store.backup(options, sink.clone()).await.unwrap();
-    let bytes = sink.0.lock().unwrap().clone();
-    bytes
+    std::mem::take(&mut *sink.0.lock().unwrap())
 }
 
 fn put_back(backup: &[u8], into: &Path, passphrase: Option<&str>) -> Result<Restored, Error> {

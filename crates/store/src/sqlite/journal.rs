@@ -14,7 +14,7 @@ use super::row::{all, get, json_or_null, one, parsed, run, to_json, to_word, wor
 use super::{deployments, releases};
 use crate::records::DeploymentState;
 
-pub(super) fn record(connection: &Connection, deployment: &DeploymentId, entry: Entry) -> Inner<()> {
+pub(super) fn record(connection: &Connection, deployment: &DeploymentId, entry: &Entry) -> Inner<()> {
     let added = run(
         connection,
         "INSERT INTO journal (deployment, position, step, mark)
@@ -111,7 +111,7 @@ pub(super) fn commit(
         return Ok(());
     }
     releases::make_current(connection, deployment, plan)?;
-    record(connection, deployment, Entry { step, mark: done })
+    record(connection, deployment, &Entry { step, mark: done })
 }
 
 pub(super) fn finish(

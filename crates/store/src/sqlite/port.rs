@@ -35,7 +35,7 @@ impl Journal for SqliteStore {
     async fn record(&self, deployment: &DeploymentId, entry: Entry) -> Result<()> {
         let deployment = deployment.clone();
         self.threads
-            .write(move |c| journal::record(c, &deployment, entry))
+            .write(move |c| journal::record(c, &deployment, &entry))
             .await
     }
 

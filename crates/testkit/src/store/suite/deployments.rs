@@ -12,7 +12,7 @@ pub async fn a_plan_makes_what_it_names(s: &Setting) {
     let id = s.queue(&plan).await;
     let snapshot = s.snapshot().await.unwrap();
     assert_eq!(snapshot.scope, plan.scope);
-    assert_eq!(snapshot.unfinished, [id.clone()]);
+    assert_eq!(snapshot.unfinished, std::slice::from_ref(&id));
     let (service, _) = plan.services.first_key_value().unwrap();
     assert_eq!(snapshot.services[0].id, *service);
     let kept = s.deployment(&id).await;

@@ -30,7 +30,7 @@ pub async fn things_are_made_once_by_name(s: &Setting) {
     );
     assert_eq!(
         s.store.list_environments(&project.id).await.unwrap(),
-        [environment.clone()]
+        std::slice::from_ref(&environment)
     );
     assert_eq!(
         s.store.find_environment(&project.id, &name("e")).await.unwrap(),
