@@ -29,7 +29,6 @@ pub(crate) struct Client {
     pub podman: bool,
     pub subnet_pool: (u8, u8),
     pub pull_stall: Duration,
-    pub registry_patience: Duration,
     patience: Duration,
 }
 
@@ -56,7 +55,6 @@ impl Client {
             endpoint,
             subnet_pool: config.subnet_pool,
             pull_stall: config.pull_stall,
-            registry_patience: config.registry_patience,
             patience: config.patience,
         })
     }

@@ -24,8 +24,6 @@ pub struct DockerConfig {
     /// How long a registry may send nothing, while an image is fetched, until
     /// it is given up.
     pub pull_stall: Duration,
-    /// How long a registry may send nothing until a fetch is given up.
-    pub registry_patience: Duration,
     /// The first two numbers of the private addresses of which networks are
     /// made when the engine has no more of its own (Docker's default pool has
     /// 31 networks): `(10, 213)` gives `10.213.0.0/24` to `10.213.255.0/24`.
@@ -41,7 +39,6 @@ impl DockerConfig {
             installation: installation.into(),
             patience: Duration::from_secs(20),
             pull_stall: Duration::from_secs(60),
-            registry_patience: Duration::from_secs(60),
             subnet_pool: (10, 213),
         }
     }

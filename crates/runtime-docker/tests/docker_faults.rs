@@ -1,6 +1,13 @@
 //! Docker Engine when something goes wrong: it is away, it is restarted, a
 //! registry is silent, Nonna died half-way, somebody else's things are there.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "these are tests"
+)]
+
 mod common;
 
 use std::path::PathBuf;
@@ -157,7 +164,7 @@ async fn a_silent_registry_is_given_up() {
         }
     });
     let mut config = DockerConfig::new("test");
-    config.registry_patience = Duration::from_secs(2);
+    config.pull_stall = Duration::from_secs(2);
     let runtime = DockerRuntime::connect(&config).await.unwrap();
     let cancel = CancellationToken::new();
     let error = runtime
@@ -165,6 +172,8 @@ async fn a_silent_registry_is_given_up() {
         .await
         .unwrap_err();
     assert_eq!(error.code, Code::RegistryUnavailable, "{error:?}");
+    // Given up by us, long before the engine would.
+    assert!(error.message.contains("has sent nothing for 2 s"), "{error:?}");
     assert!(error.retryable);
     listening.abort();
 }
