@@ -35,7 +35,11 @@ struct Pebble {
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn spawn(command: &mut Command) -> Child {
@@ -52,7 +56,8 @@ async fn pebble(http: SocketAddr, https: SocketAddr) -> Pebble {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let mut params =
+        rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let certificate = params.self_signed(&key).unwrap();
     let leaf_key = rcgen::KeyPair::generate().unwrap();
@@ -75,12 +80,29 @@ async fn pebble(http: SocketAddr, https: SocketAddr) -> Pebble {
     }});
     std::fs::write(file("config.json"), config.to_string()).unwrap();
     let names = spawn(Command::new("pebble-challtestsrv").args([
-        "-dns01", &format!("127.0.0.1:{dns}"), "-management", &format!("127.0.0.1:{control}"),
-        "-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "",
+        "-dns01",
+        &format!("127.0.0.1:{dns}"),
+        "-management",
+        &format!("127.0.0.1:{control}"),
+        "-http01",
+        "",
+        "-https01",
+        "",
+        "-tlsalpn01",
+        "",
+        "-defaultIPv4",
+        "127.0.0.1",
+        "-defaultIPv6",
+        "",
     ]));
     let server = spawn(
         Command::new("pebble")
-            .args(["-config", &file("config.json").to_string_lossy(), "-dnsserver", &format!("127.0.0.1:{dns}")])
+            .args([
+                "-config",
+                &file("config.json").to_string_lossy(),
+                "-dnsserver",
+                &format!("127.0.0.1:{dns}"),
+            ])
             .env("PEBBLE_VA_NOSLEEP", "1")
             // More than the usual 5 %, so that every run meets some.
             .env("PEBBLE_WFE_NONCEREJECT", "15"),
@@ -104,7 +126,10 @@ async fn pebble(http: SocketAddr, https: SocketAddr) -> Pebble {
 fn secure_edge(store: &Arc<MemoryStore>) -> (EdgeHandle, SocketAddr, SocketAddr) {
     let (edge, http) = edge(|config| {
         config.https = vec![listen()];
-        config.tls = Some(TlsConfig { store: Arc::clone(store) as Arc<dyn CertificateStore>, local: None });
+        config.tls = Some(TlsConfig {
+            store: Arc::clone(store) as Arc<dyn CertificateStore>,
+            local: None,
+        });
     });
     let https = edge.https_addresses()[0];
     (edge, http, https)
@@ -133,15 +158,23 @@ fn route(edge: &EdgeHandle, hosts: &[&str], upstream: SocketAddr) {
 }
 
 /// Waits until the status is as wanted.
-async fn until(manager: &mut tokio::sync::watch::Receiver<Vec<CertificateStatus>>, wanted: impl Fn(&[CertificateStatus]) -> bool) -> Vec<CertificateStatus> {
-    let waiting = manager.wait_for(|all| wanted(all));
+async fn until(
+    manager: &mut tokio::sync::watch::Receiver<Vec<CertificateStatus>>,
+    wanted: impl Fn(&[CertificateStatus]) -> bool,
+) -> Vec<CertificateStatus> {
+    let waiting = async { manager.wait_for(|all| wanted(all)).await.unwrap().clone() };
     match tokio::time::timeout(Duration::from_secs(60), waiting).await {
-        Ok(all) => all.unwrap().clone(),
-        Err(_) => panic!("not in a minute"),
+        Ok(all) => all,
+        Err(_) => panic!("not in a minute: {:?}", manager.borrow()),
     }
 }
 
-fn start(manager: AcmeManager) -> (tokio::sync::watch::Receiver<Vec<CertificateStatus>>, tokio::task::JoinHandle<()>) {
+fn start(
+    manager: AcmeManager,
+) -> (
+    tokio::sync::watch::Receiver<Vec<CertificateStatus>>,
+    tokio::task::JoinHandle<()>,
+) {
     (manager.status(), tokio::spawn(manager.run()))
 }
 
@@ -156,7 +189,10 @@ async fn shown(https: SocketAddr, host: &str) -> Vec<u8> {
         .with_no_client_auth();
     let stream = tokio::net::TcpStream::connect(https).await.unwrap();
     let name = rustls::pki_types::ServerName::try_from(host.to_owned()).unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
@@ -181,7 +217,12 @@ impl rustls::client::danger::ServerCertVerifier for Anybody {
         certificate: &rustls::pki_types::CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -190,7 +231,12 @@ impl rustls::client::danger::ServerCertVerifier for Anybody {
         certificate: &rustls::pki_types::CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
@@ -204,10 +250,17 @@ async fn certificates_are_got_over_http_renewed_in_time_and_found_again() {
     let (edge, http, https) = secure_edge(&store);
     let pebble = pebble(http, https).await;
     let replica = replica(|_| ok("fine")).await;
-    route(&edge, &["one.test", "two.test", "x.localhost", "*.wild.test"], replica.address);
+    route(
+        &edge,
+        &["one.test", "two.test", "x.localhost", "*.wild.test"],
+        replica.address,
+    );
     let clock = Arc::new(TestClock::default());
     let (mut status, task) = start(edge.acme(config(&pebble, Challenge::Http01, &clock)).unwrap());
-    let all = until(&mut status, |all| all.len() == 2 && all.iter().all(|one| one.expires.is_some())).await;
+    let all = until(&mut status, |all| {
+        all.len() == 2 && all.iter().all(|one| one.expires.is_some())
+    })
+    .await;
     let hosts: Vec<_> = all.iter().map(|one| one.host.as_str()).collect();
     assert_eq!(hosts, ["one.test", "two.test"]);
     let first = shown(https, "one.test").await;
@@ -216,7 +269,10 @@ async fn certificates_are_got_over_http_renewed_in_time_and_found_again() {
     assert_eq!(redirect.status, 308);
     // A host that comes later gets its certificate too.
     route(&edge, &["one.test", "two.test", "three.test"], replica.address);
-    until(&mut status, |all| all.len() == 3 && all.iter().all(|one| one.expires.is_some())).await;
+    until(&mut status, |all| {
+        all.len() == 3 && all.iter().all(|one| one.expires.is_some())
+    })
+    .await;
     // Two thirds of five years later, all are renewed; before, none is.
     *clock.0.lock().unwrap() = Duration::from_secs(3 * 365 * 86_400);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -224,7 +280,10 @@ async fn certificates_are_got_over_http_renewed_in_time_and_found_again() {
     let before = all[0].expires.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     *clock.0.lock().unwrap() = Duration::from_secs(4 * 365 * 86_400);
-    until(&mut status, |all| all.iter().all(|one| one.expires.is_some_and(|at| at > before))).await;
+    until(&mut status, |all| {
+        all.iter().all(|one| one.expires.is_some_and(|at| at > before))
+    })
+    .await;
     assert_ne!(shown(https, "one.test").await, first);
     task.abort();
     // Another edge over the same store serves what was got, without asking.
@@ -264,7 +323,10 @@ async fn any_process_over_the_store_answers_the_challenge() {
     let (ordering, _, ordering_https) = secure_edge(&store);
     let pebble = pebble(http, https).await;
     let replica = replica(|_| ok("fine")).await;
-    for (kind, host) in [(Challenge::Http01, "http.test"), (Challenge::TlsAlpn01, "tls.test")] {
+    for (kind, host) in [
+        (Challenge::Http01, "http.test"),
+        (Challenge::TlsAlpn01, "tls.test"),
+    ] {
         route(&asked, &[host], replica.address);
         route(&ordering, &[host], replica.address);
         let clock = Arc::new(TestClock::default());
@@ -292,7 +354,10 @@ async fn a_failure_is_told_and_tried_again() {
     let failed = until(&mut status, |all| all.len() == 1 && all[0].failures > 0).await;
     let error = failed[0].error.clone().unwrap();
     assert!(error.contains("fail.test"), "{error}");
-    until(&mut status, |all| all[0].expires.is_some() && all[0].error.is_none()).await;
+    until(&mut status, |all| {
+        all[0].expires.is_some() && all[0].error.is_none()
+    })
+    .await;
     task.abort();
     // An authority that is not there at all.
     let (edge, _, _) = secure_edge(&Arc::new(MemoryStore::default()));

@@ -29,11 +29,14 @@ async fn grpc_replica() -> SocketAddr {
                         headers.insert("content-type", HeaderValue::from_static("application/grpc"));
                         for name in ["te", "x-forwarded-for", "x-forwarded-host"] {
                             if let Some(value) = request.headers().get(name) {
-                                headers.insert(http::HeaderName::from_static(match name {
-                                    "te" => "seen-te",
-                                    "x-forwarded-for" => "seen-for",
-                                    _ => "seen-host",
-                                }), value.clone());
+                                headers.insert(
+                                    http::HeaderName::from_static(match name {
+                                        "te" => "seen-te",
+                                        "x-forwarded-for" => "seen-for",
+                                        _ => "seen-host",
+                                    }),
+                                    value.clone(),
+                                );
                             }
                         }
                         let mut send = respond.send_response(response, false).unwrap();
@@ -105,14 +108,22 @@ async fn an_http1_client_reaches_an_http2_replica() {
     let mut config = service(&[upstream]);
     config.protocol = Protocol::H2c;
     edge.set_service("grpc", &config).unwrap();
-    let answer = ask(address, "POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 5\r\n\r\nhello").await;
+    let answer = ask(
+        address,
+        "POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 5\r\n\r\nhello",
+    )
+    .await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
 }
 
 #[tokio::test]
 async fn an_http2_replica_that_is_gone_is_replaced() {
     let (edge, address) = edge(|_| {});
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut config = service(&[gone]);
     config.protocol = Protocol::H2c;
     edge.set_service("grpc", &config).unwrap();
@@ -127,10 +138,25 @@ async fn a_large_head_is_refused_and_the_connection_goes_on() {
     let (edge, address) = edge(|config| config.limits.header_bytes = 4096);
     edge.set_service("web", &service(&[replica.address])).unwrap();
     let mut sender = client(address).await;
-    let request = Request::get("http://app.test/").header("x", "y".repeat(8000)).body(()).unwrap();
-    assert_eq!(soon(sender.send_request(request, true).unwrap().0).await.unwrap().status(), 431);
+    let request = Request::get("http://app.test/")
+        .header("x", "y".repeat(8000))
+        .body(())
+        .unwrap();
+    assert_eq!(
+        soon(sender.send_request(request, true).unwrap().0)
+            .await
+            .unwrap()
+            .status(),
+        431
+    );
     let request = Request::get("http://app.test/").body(()).unwrap();
-    assert_eq!(soon(sender.send_request(request, true).unwrap().0).await.unwrap().status(), 200);
+    assert_eq!(
+        soon(sender.send_request(request, true).unwrap().0)
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]

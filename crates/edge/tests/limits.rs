@@ -40,8 +40,14 @@ async fn ambiguous_requests_are_refused() {
         "x\0y: 1\r\n",
     ] {
         let mut client = Client::connect(address).await;
-        client.send(format!("POST / HTTP/1.1\r\nhost: app.test\r\n{head}\r\n{smuggled}")).await;
-        let first = soon(client.answer()).await.unwrap_or_else(|| panic!("no answer to {head:?}"));
+        client
+            .send(format!(
+                "POST / HTTP/1.1\r\nhost: app.test\r\n{head}\r\n{smuggled}"
+            ))
+            .await;
+        let first = soon(client.answer())
+            .await
+            .unwrap_or_else(|| panic!("no answer to {head:?}"));
         assert_eq!(first.status, 400, "{head:?}");
         // Nothing behind it is taken for a request.
         let mut rest = Vec::new();
@@ -56,7 +62,11 @@ async fn ambiguous_requests_are_refused() {
         });
         if !head.starts_with("host") {
             end.await;
-            assert!(client.buffer.is_empty() && rest.is_empty(), "{head:?}: {:?}", String::from_utf8_lossy(&rest));
+            assert!(
+                client.buffer.is_empty() && rest.is_empty(),
+                "{head:?}: {:?}",
+                String::from_utf8_lossy(&rest)
+            );
         }
     }
     assert_eq!(count.load(Ordering::SeqCst), 0);
@@ -79,9 +89,15 @@ async fn a_length_that_comes_apart_from_its_encoding_is_never_passed_on() {
     let mut client = Client::connect(address).await;
     assert_eq!(client.ask(both).await.status, 200);
     let second = soon(client.answer()).await;
-    assert!(soon(client.answer()).await.is_none(), "the connection must end after {second:?}");
+    assert!(
+        soon(client.answer()).await.is_none(),
+        "the connection must end after {second:?}"
+    );
     for got in seen.lock().unwrap().iter() {
-        assert!(!(got.header("content-length").is_some() && got.header("transfer-encoding").is_some()), "{got:?}");
+        assert!(
+            !(got.header("content-length").is_some() && got.header("transfer-encoding").is_some()),
+            "{got:?}"
+        );
         assert!(!got.line.contains("smuggled"));
     }
 }
@@ -95,8 +111,14 @@ async fn methods_and_hosts_that_are_not_served_are_refused() {
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nhost: app.test/x\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\nhost: <script>\r\naccept: text/html\r\n\r\n", 400),
-        ("GET http://app.test/abs HTTP/1.1\r\nhost: other.test\r\n\r\n", 200),
+        (
+            "GET / HTTP/1.1\r\nhost: <script>\r\naccept: text/html\r\n\r\n",
+            400,
+        ),
+        (
+            "GET http://app.test/abs HTTP/1.1\r\nhost: other.test\r\n\r\n",
+            200,
+        ),
         ("nonsense\r\n\r\n", 400),
     ] {
         let answer = ask(address, request).await;
@@ -115,18 +137,37 @@ async fn large_heads_and_bodies_are_refused_with_a_page() {
     let mut config = service(&[replica.address]);
     config.body_bytes = Some(10);
     edge.set_service("web", &config).unwrap();
-    let long = format!("GET / HTTP/1.1\r\nhost: app.test\r\ncookie: {}\r\n\r\n", "x".repeat(8000));
+    let long = format!(
+        "GET / HTTP/1.1\r\nhost: app.test\r\ncookie: {}\r\n\r\n",
+        "x".repeat(8000)
+    );
     let answer = ask(address, long).await;
     assert_eq!(answer.status, 431);
     assert!(answer.text().contains("<!doctype html>"), "{answer:?}");
     let many: String = (0..30).map(|i| format!("x-{i}: 1\r\n")).collect();
-    assert_eq!(ask(address, format!("GET / HTTP/1.1\r\nhost: app.test\r\n{many}\r\n")).await.status, 431);
+    assert_eq!(
+        ask(address, format!("GET / HTTP/1.1\r\nhost: app.test\r\n{many}\r\n"))
+            .await
+            .status,
+        431
+    );
     let body = "x".repeat(100_000);
-    let length = format!("POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let length = format!(
+        "POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     assert_eq!(ask(address, length).await.status, 413);
     let chunked = "POST / HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n8\r\n12345678\r\n8\r\n12345678\r\n0\r\n\r\n";
     assert_eq!(ask(address, chunked).await.status, 413);
-    assert_eq!(ask(address, "POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 3\r\n\r\nabc").await.text(), "abc");
+    assert_eq!(
+        ask(
+            address,
+            "POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 3\r\n\r\nabc"
+        )
+        .await
+        .text(),
+        "abc"
+    );
 }
 
 #[tokio::test]
@@ -160,11 +201,19 @@ async fn slow_clients_are_cut() {
     assert!(soon(client.answer()).await.is_none());
     // Idle between two requests.
     let mut client = Client::connect(address).await;
-    assert_eq!(client.ask("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await.status, 200);
+    assert_eq!(
+        client
+            .ask("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n")
+            .await
+            .status,
+        200
+    );
     assert!(soon(client.answer()).await.is_none());
     // Half a body.
     let mut client = Client::connect(address).await;
-    let answer = client.ask("POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 9\r\n\r\nabc").await;
+    let answer = client
+        .ask("POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 9\r\n\r\nabc")
+        .await;
     assert_eq!(answer.status, 408);
     soon(async {
         while edge.metrics().connections > 0 {
@@ -189,13 +238,27 @@ async fn slow_and_broken_replicas_are_answered_for() {
     assert_eq!(get(address, "/").await.status, 504);
     edge.switch("web", &[]).unwrap();
     let none = get(address, "/").await;
-    assert_eq!((none.status, none.headers.contains_key("retry-after")), (503, true));
+    assert_eq!(
+        (none.status, none.headers.contains_key("retry-after")),
+        (503, true)
+    );
     let mut paused = service(&[slow.address]);
     paused.paused = true;
     edge.set_service("web", &paused).unwrap();
-    let page = ask(address, "GET / HTTP/1.1\r\nhost: app.test\r\naccept: text/html\r\n\r\n").await;
-    assert_eq!((page.status, page.text().contains("paused by its owner")), (503, true));
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let page = ask(
+        address,
+        "GET / HTTP/1.1\r\nhost: app.test\r\naccept: text/html\r\n\r\n",
+    )
+    .await;
+    assert_eq!(
+        (page.status, page.text().contains("paused by its owner")),
+        (503, true)
+    );
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     edge.set_service("web", &service(&[free])).unwrap();
     assert_eq!(get(address, "/").await.status, 502);
     let nonsense = replica(|_| Some(b"nonsense\r\n\r\n".to_vec())).await;
@@ -203,7 +266,10 @@ async fn slow_and_broken_replicas_are_answered_for() {
     assert_eq!(get(address, "/").await.status, 502);
     // A body that stalls is cut, not ended as if it were whole.
     let stalling = raw_replica(|mut stream| async move {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_secs(30)).await;
     })
     .await;
@@ -213,7 +279,10 @@ async fn slow_and_broken_replicas_are_answered_for() {
     assert!(soon(client.answer()).await.is_none());
     // Nor is one that breaks off.
     let breaking = raw_replica(|mut stream| async move {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc")
+            .await
+            .unwrap();
         stream.shutdown().await.unwrap();
     })
     .await;
@@ -234,7 +303,10 @@ async fn connections_over_the_limit_wait_their_turn() {
     let mut first = Client::connect(address).await;
     let mut second = Client::connect(address).await;
     let request = "GET / HTTP/1.1\r\nhost: app.test\r\n\r\n";
-    assert_eq!((first.ask(request).await.status, second.ask(request).await.status), (200, 200));
+    assert_eq!(
+        (first.ask(request).await.status, second.ask(request).await.status),
+        (200, 200)
+    );
     let mut third = Client::connect(address).await;
     third.send(request).await;
     assert!(tokio::time::timeout(SHORT, third.answer()).await.is_err());

@@ -82,19 +82,33 @@ async fn a_drain_waits_for_what_is_in_flight_and_no_longer() {
     })
     .await;
     edge.switch("web", &[]).unwrap();
-    assert_eq!(edge.drain(&[replica.address], Duration::from_millis(100)).await, 1);
-    assert_eq!(soon(edge.drain(&[replica.address], Duration::from_secs(10))).await, 0);
+    assert_eq!(
+        edge.drain(&[replica.address], Duration::from_millis(100)).await,
+        1
+    );
+    assert_eq!(
+        soon(edge.drain(&[replica.address], Duration::from_secs(10))).await,
+        0
+    );
     assert_eq!(asking.await.unwrap().text(), "late");
 }
 
 #[tokio::test]
 async fn a_replica_that_refuses_costs_no_request() {
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let replica = replica(|got| ok(&got.body)).await;
     let (_edge, address) = edge_to(&[free, replica.address]);
     for _ in 0..20 {
         assert_eq!(get(address, "/").await.status, 200);
-        let answer = ask(address, "POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 3\r\n\r\nabc").await;
+        let answer = ask(
+            address,
+            "POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 3\r\n\r\nabc",
+        )
+        .await;
         assert_eq!(answer.text(), "abc");
     }
 }
@@ -115,8 +129,16 @@ async fn an_idle_connection_that_was_closed_costs_no_request() {
     _edge.set_service("web", &service(&[replica.address])).unwrap();
     let mut client = Client::connect(address).await;
     for _ in 0..10 {
-        assert_eq!(client.ask("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await.status, 200);
-        let put = client.ask("PUT / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 3\r\n\r\nabc").await;
+        assert_eq!(
+            client
+                .ask("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n")
+                .await
+                .status,
+            200
+        );
+        let put = client
+            .ask("PUT / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 3\r\n\r\nabc")
+            .await;
         assert_eq!(put.text(), "abc");
     }
 }
@@ -131,7 +153,11 @@ async fn what_may_have_been_done_is_not_done_twice() {
     })
     .await;
     let (_edge, address) = edge_to(&[replica.address]);
-    let answer = ask(address, "POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 3\r\n\r\nabc").await;
+    let answer = ask(
+        address,
+        "POST / HTTP/1.1\r\nhost: app.test\r\ncontent-length: 3\r\n\r\nabc",
+    )
+    .await;
     assert_eq!((answer.status, posts.load(Ordering::SeqCst)), (502, 1));
 }
 
@@ -163,7 +189,10 @@ async fn shutting_down_lets_requests_end() {
     .await;
     let (edge, address) = edge_to(&[replica.address]);
     let mut idle = Client::connect(address).await;
-    assert_eq!(idle.ask("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await.status, 200);
+    assert_eq!(
+        idle.ask("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await.status,
+        200
+    );
     let mut busy = Client::connect(address).await;
     busy.send("GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").await;
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -173,7 +202,10 @@ async fn shutting_down_lets_requests_end() {
     });
     let answer = soon(busy.answer()).await.unwrap();
     assert_eq!(answer.text(), "late");
-    assert_eq!(answer.headers.get("connection").map(String::as_str), Some("close"));
+    assert_eq!(
+        answer.headers.get("connection").map(String::as_str),
+        Some("close")
+    );
     assert!(soon(busy.answer()).await.is_none() && soon(idle.answer()).await.is_none());
     assert_eq!(soon(ending).await.unwrap(), 0);
     assert!(tokio::net::TcpStream::connect(address).await.is_err());

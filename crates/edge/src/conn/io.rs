@@ -138,12 +138,6 @@ impl Io {
         }
     }
 
-    /// The next bytes are a tunnel's: nothing of HTTP is looked for any more.
-    pub(crate) fn push_back(&mut self, bytes: Bytes) {
-        debug_assert!(self.prefix.is_empty());
-        self.prefix = bytes;
-    }
-
     fn saw(&mut self, bytes: &[u8]) {
         let conn = &*self.conn;
         let now = conn.worker.deadlines.now();

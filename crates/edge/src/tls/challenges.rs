@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::PrivateKeyDer;
 
 use super::{ACME_ALPN, CertificateStore};
@@ -100,12 +101,15 @@ fn proof(host: &str, digest: &[u8]) -> Option<Arc<ServerConfig>> {
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let certificate = params.self_signed(&key).ok()?;
     let key = PrivateKeyDer::try_from(key.serialize_der()).ok()?;
+    // Not checked against its key: the checker refuses the critical extension
+    // that makes the proof.
+    let signing = aws_lc_rs::sign::any_supported_type(&key).ok()?;
+    let certified = CertifiedKey::new(vec![certificate.der().clone()], signing);
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .ok()?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .ok()?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![ACME_ALPN.to_vec()];
     Some(Arc::new(config))
 }

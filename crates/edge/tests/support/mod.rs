@@ -1,6 +1,13 @@
 //! What the edge's tests share: an edge on free ports, replicas that do as
 //! they are told, and clients that send exactly what a test says.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +28,11 @@ pub fn listen() -> Listen {
 
 /// An edge with one plain listener.
 pub fn edge(change: impl FnOnce(&mut EdgeConfig)) -> (EdgeHandle, SocketAddr) {
-    let mut config = EdgeConfig { http: vec![listen()], threads: 2.try_into().ok(), ..EdgeConfig::default() };
+    let mut config = EdgeConfig {
+        http: vec![listen()],
+        threads: 2.try_into().ok(),
+        ..EdgeConfig::default()
+    };
     change(&mut config);
     let edge = Edge::start(config).unwrap();
     let address = edge.http_addresses()[0];
@@ -91,7 +102,11 @@ where
             });
         }
     });
-    Replica { address, connections, task }
+    Replica {
+        address,
+        connections,
+        task,
+    }
 }
 
 /// A running replica; it ends when this is dropped.
@@ -125,7 +140,11 @@ where
             all.spawn(serve(stream));
         }
     });
-    Replica { address, connections, task }
+    Replica {
+        address,
+        connections,
+        task,
+    }
 }
 
 /// An answer with a body.
@@ -149,8 +168,11 @@ pub async fn read_request<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec
             if size == 0 {
                 loop {
                     let line = read_line(stream, buffer).await?;
-                    let Some((name, value)) = line.trim().split_once(':') else { break };
-                    got.headers.push((format!("trailer {}", name.trim()), value.trim().to_owned()));
+                    let Some((name, value)) = line.trim().split_once(':') else {
+                        break;
+                    };
+                    got.headers
+                        .push((format!("trailer {}", name.trim()), value.trim().to_owned()));
                 }
                 break;
             }
@@ -171,7 +193,11 @@ fn parse(head: &[u8]) -> Got {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    Got { line, headers, body: Vec::new() }
+    Got {
+        line,
+        headers,
+        body: Vec::new(),
+    }
 }
 
 async fn more<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> Option<()> {
@@ -198,7 +224,11 @@ async fn read_line<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -
     }
 }
 
-async fn read_exact<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>, length: usize) -> Option<Vec<u8>> {
+async fn read_exact<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut Vec<u8>,
+    length: usize,
+) -> Option<Vec<u8>> {
     while buffer.len() < length {
         more(stream, buffer).await?;
     }
@@ -235,7 +265,10 @@ impl Client {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub fn over(stream: S) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -251,7 +284,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let got = parse(&read_head(&mut self.stream, &mut self.buffer).await?);
         let status: u16 = got.line.split(' ').nth(1)?.parse().ok()?;
         let headers: BTreeMap<_, _> = got.headers.iter().cloned().collect();
-        let mut answer = Answer { status, headers, ..Answer::default() };
+        let mut answer = Answer {
+            status,
+            headers,
+            ..Answer::default()
+        };
         if method == "HEAD" || status == 204 || status == 304 || status < 200 {
             return Some(answer);
         }
@@ -262,11 +299,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 if size == 0 {
                     loop {
                         let line = read_line(&mut self.stream, &mut self.buffer).await?;
-                        let Some((name, value)) = line.trim().split_once(':') else { return Some(answer) };
-                        answer.trailers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+                        let Some((name, value)) = line.trim().split_once(':') else {
+                            return Some(answer);
+                        };
+                        answer
+                            .trailers
+                            .insert(name.to_ascii_lowercase(), value.trim().to_owned());
                     }
                 }
-                answer.body.extend(read_exact(&mut self.stream, &mut self.buffer, size).await?);
+                answer
+                    .body
+                    .extend(read_exact(&mut self.stream, &mut self.buffer, size).await?);
                 read_line(&mut self.stream, &mut self.buffer).await?;
             }
         } else if let Some(length) = answer.headers.get("content-length") {
@@ -296,5 +339,7 @@ pub async fn get(address: SocketAddr, path: &str) -> Answer {
 
 /// Fails where something takes suspiciously long.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(10), future).await.expect("it took longer than 10 s")
+    tokio::time::timeout(Duration::from_secs(10), future)
+        .await
+        .expect("it took longer than 10 s")
 }
