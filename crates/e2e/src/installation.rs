@@ -29,6 +29,10 @@ pub struct Options {
     /// systemd in an installation made by `nonna server install`: connections
     /// wait while no server runs.
     pub holds_sockets: bool,
+    /// Whether the edge listens for HTTPS too.
+    pub https: bool,
+    /// Put the data folder on a disk of its own, of so many megabytes.
+    pub data_megabytes: Option<u32>,
 }
 
 /// A Nonna of the test's own. Dropping it ends its server and removes all that
@@ -39,6 +43,8 @@ pub struct Installation {
     options: Options,
     api: SocketAddr,
     http: SocketAddr,
+    https: Option<SocketAddr>,
+    disk: Option<crate::disk::Disk>,
     sockets: Option<(TcpListener, TcpListener)>,
     server: Option<Child>,
     id: String,
@@ -55,7 +61,32 @@ pub struct Ran {
     pub stderr: String,
 }
 
+impl From<std::process::Output> for Ran {
+    fn from(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
 impl Ran {
+    /// The same, if the command failed with exit code 1 and this error code.
+    ///
+    /// # Errors
+    /// Where it did not: shows what it printed.
+    pub fn failed_with(self, code: &str) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            self.code == Some(1) && self.stderr.contains(&format!("[{code}]")),
+            "exit code {:?}, wanted 1 and [{code}]\n--- stdout\n{}\n--- stderr\n{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
+        Ok(self)
+    }
+
     /// The same, if the command succeeded.
     ///
     /// # Errors
@@ -98,12 +129,23 @@ impl Installation {
         let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let (api_socket, http_socket) = (bind()?, bind()?);
         let (api, http) = (api_socket.local_addr()?, http_socket.local_addr()?);
+        let https = if options.https {
+            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, crate::free_port()?)))
+        } else {
+            None
+        };
+        let disk = match options.data_megabytes {
+            Some(megabytes) => Some(crate::disk::Disk::mount(&folder.path().join("data"), megabytes)?),
+            None => None,
+        };
         let sockets = options.holds_sockets.then_some((api_socket, http_socket));
         let mut installation = Self {
             folder,
             options,
             api,
             http,
+            https,
+            disk,
             sockets,
             server: None,
             id: String::new(),
@@ -135,6 +177,67 @@ impl Installation {
     #[must_use]
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where the edge listens for HTTPS, if it does.
+    #[must_use]
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.https
+    }
+
+    /// The token of the user who is logged in.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn token(&self) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(self.folder.path().join("config/nonna/config.toml"))?;
+        text.lines()
+            .find_map(|line| line.strip_prefix("token = "))
+            .map(|token| token.trim_matches('"').to_owned())
+            .context("nobody is logged in")
+    }
+
+    /// Asks the API as the user who is logged in.
+    ///
+    /// # Errors
+    /// Where no whole answer comes.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
+        self.ask_as(Some(&format!("Bearer {}", self.token()?)), method, path, body)
+    }
+
+    /// Asks the API with this `Authorization`.
+    ///
+    /// # Errors
+    /// Where no whole answer comes.
+    pub fn ask_as(
+        &self,
+        authorization: Option<&str>,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> anyhow::Result<Answer> {
+        let authorization =
+            authorization.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"));
+        crate::http::request(
+            self.api,
+            &format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/json\r\n\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            ),
+        )
+    }
+
+    /// Runs `nonna` in a folder below the installation's own.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn nonna_in(&self, folder: &str, arguments: &[&str]) -> anyhow::Result<Ran> {
+        let output = self
+            .command(arguments)?
+            .current_dir(self.folder.path().join(folder))
+            .output()?;
+        Ok(Ran::from(output))
     }
 
     /// A folder that is removed at the end.
@@ -213,7 +316,7 @@ impl Installation {
                 "--http",
                 &self.http.to_string(),
                 "--https",
-                "off",
+                &self.https.map_or_else(|| "off".to_owned(), |address| address.to_string()),
             ])
             .args(&self.options.arguments)
             .envs(self.options.variables.iter().map(|(name, value)| (name, value)))
@@ -393,6 +496,8 @@ impl Drop for Installation {
         if !self.id.is_empty() {
             let _ = crate::engine::clean(&self.id);
         }
+        // Before the folder it is mounted in.
+        self.disk = None;
     }
 }
 

@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod engine;
 pub mod http;
 pub mod installation;
 pub mod load;
+pub mod second_engine;
 
 pub use installation::{Installation, Options, Ran};
 

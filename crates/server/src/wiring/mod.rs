@@ -59,7 +59,11 @@ pub async fn run_with(
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in(&folder, None)?);
     let installation = store.installation().await?;
 
-    let runtime = runtime::LateRuntime::start(config.engine.clone(), installation.id.to_string());
+    let runtime = runtime::LateRuntime::start(
+        config.engine.clone(),
+        config.pull_timeout,
+        installation.id.to_string(),
+    );
     runtime.settle(ENGINE_PATIENCE).await;
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
     let contexts = contexts::open(

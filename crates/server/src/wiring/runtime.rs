@@ -31,11 +31,12 @@ pub(super) struct LateRuntime {
 
 impl LateRuntime {
     /// Begins to connect.
-    pub(super) fn start(endpoint: Option<String>, installation: String) -> Self {
+    pub(super) fn start(endpoint: Option<String>, pull_stall: Duration, installation: String) -> Self {
         let (sender, state) = watch::channel(None);
         tokio::spawn(async move {
             let mut config = DockerConfig::new(installation);
             config.endpoint = endpoint;
+            config.pull_stall = pull_stall;
             while !sender.is_closed() {
                 let result = DockerRuntime::connect(&config).await;
                 let done = result.is_ok();
