@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use nonna_api::ContextAnswer;
 use nonna_builder::context::ContextStore;
+use nonna_builder::{BuildKitBuilder, BuilderConfig};
 use nonna_engine::ports::Builder;
-use nonna_engine::standalone::NoBuilder;
 use nonna_engine::{Error, Result};
 use nonna_model::context::{ContextLimits, ContextManifest};
 
@@ -22,8 +22,18 @@ pub(super) fn open(data: &Path, limits: ContextLimits) -> Result<ContextStore> {
 }
 
 /// The builder of images from those contexts.
-pub(super) fn builder(_config: &Config, _contexts: &ContextStore) -> Result<Arc<dyn Builder>> {
-    Ok(Arc::new(NoBuilder))
+pub(super) fn builder(
+    config: &Config,
+    contexts: &ContextStore,
+    installation: String,
+) -> Result<Arc<dyn Builder>> {
+    let config = BuilderConfig {
+        endpoint: config.engine.clone(),
+        installation,
+        extra_ca: config.build.extra_ca.clone(),
+        ..BuilderConfig::default()
+    };
+    Ok(Arc::new(BuildKitBuilder::new(config, contexts.clone())?))
 }
 
 /// Contexts as the API takes them in.

@@ -73,7 +73,7 @@ pub async fn run_with(
             ..ContextLimits::default()
         },
     )?;
-    let builder: Arc<dyn Builder> = contexts::builder(&config, &contexts)?;
+    let builder: Arc<dyn Builder> = contexts::builder(&config, &contexts, installation.id.to_string())?;
     let edge = edge::start(&config, &mut inherited, &store).await?;
     let edge_router: Arc<dyn Router> = Arc::new(edge.handle());
     let edge = Arc::new(edge);
