@@ -4,7 +4,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nonna_engine::ports::Router;
 use nonna_engine::{Error, Result};
 use nonna_store::Store;
 use tokio_util::sync::CancellationToken;

@@ -1,18 +1,20 @@
 //! The edge: its listeners, certificates and access log.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use nonna_api::LogLineAnswer;
-use nonna_edge::observe::ChannelSink;
+use nonna_edge::observe::{AccessRecord, ChannelSink};
 use nonna_edge::tls::acme::{AcmeConfig, CertificateStatus, LETS_ENCRYPT};
 use nonna_edge::tls::{CertificateStore, LocalAuthority, TlsConfig};
 use nonna_edge::{Edge, EdgeConfig, EdgeError, EdgeHandle, Limits, Listen};
 use nonna_engine::ports::runtime::LogQuery;
 use nonna_engine::{Code, Error, Result};
+use nonna_logs::{Follow, LogFiles, LogOptions, LogRecord, ReadQuery};
 use nonna_store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,6 +32,7 @@ const BATCHES: usize = 64;
 pub(super) struct RunningEdge {
     handle: EdgeHandle,
     certificates: Option<watch::Receiver<Vec<CertificateStatus>>>,
+    files: Arc<LogFiles>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -73,6 +76,7 @@ impl CertificateStore for SealedStore {
 /// Starts the edge.
 pub(super) async fn start(
     config: &Config,
+    data: &Path,
     inherited: &mut Inherited,
     store: &Arc<dyn Store>,
 ) -> Result<RunningEdge> {
@@ -110,9 +114,19 @@ pub(super) async fn start(
     edge.access = Some(sink);
     let handle = Edge::start(edge)?;
     let mut tasks = Vec::new();
-    tasks.push(tokio::spawn(
-        async move { while records.recv().await.is_some() {} },
-    ));
+    let files = Arc::new(LogFiles::open(&data.join("logs"), &log_options(config))?);
+    let writer = Arc::clone(&files);
+    tasks.push(tokio::spawn(async move {
+        while let Some(batch) = records.recv().await {
+            for record in &batch {
+                // Requests that no service has are counted, not kept: anybody
+                // could fill the disk with them.
+                if let Some(service) = &record.service {
+                    writer.append(service, LogRecord::new(record.at, &access_line(record)));
+                }
+            }
+        }
+    }));
     let mut certificates = None;
     if config.uses_acme() {
         let acme = AcmeConfig {
@@ -138,8 +152,37 @@ pub(super) async fn start(
     Ok(RunningEdge {
         handle,
         certificates,
+        files,
         tasks,
     })
+}
+
+fn log_options(config: &Config) -> LogOptions {
+    LogOptions {
+        max_bytes: config.logs_limit,
+        ..LogOptions::default()
+    }
+}
+
+/// A request as a line, much as other servers write it.
+fn access_line(record: &AccessRecord) -> String {
+    let took = record.duration.as_micros();
+    format!(
+        "{} {} {}{} {} {} {}.{:03} ms, {} B in, {} B out, {:?} {}{}",
+        record.client,
+        record.method,
+        record.host(),
+        record.path(),
+        record.version.as_str(),
+        record.status,
+        took / 1000,
+        took % 1000,
+        record.received,
+        record.sent,
+        record.user_agent(),
+        record.request_id,
+        if record.aborted { " cut off" } else { "" },
+    )
 }
 
 impl Drop for RunningEdge {
@@ -192,12 +235,42 @@ impl EdgeStatus for RunningEdge {
 impl LogSource for RunningEdge {
     async fn access(
         &self,
-        _label: &str,
-        _name: &str,
-        _query: &LogQuery,
+        label: &str,
+        name: &str,
+        query: &LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLineAnswer>>> {
-        Ok(stream::empty().boxed())
+        let wanted = ReadQuery {
+            since: query.since,
+            until: query.until,
+            tail: query.tail.and_then(|t| usize::try_from(t).ok()),
+            grep: None,
+        };
+        let name = name.to_owned();
+        let answer = move |record: &LogRecord| {
+            Ok(LogLineAnswer {
+                at: record.at(),
+                service: name.clone(),
+                release: None,
+                replica: None,
+                stream: "edge".to_owned(),
+                line: record.line().to_owned(),
+            })
+        };
+        if !query.follow {
+            let past = self.files.read(label, wanted).await?;
+            return Ok(stream::iter(past).map(move |r| answer(&r)).boxed());
+        }
+        let Follow { past, live } = self.files.follow(label, wanted).await?;
+        let coming = stream::unfold(live, async |mut live| {
+            live.next().await.map(|record| (record, live))
+        });
+        let past = stream::iter(past.into_iter().map(Arc::new));
+        Ok(past.chain(coming).map(move |r| answer(&r)).boxed())
     }
 
-    async fn flush(&self) {}
+    async fn flush(&self) {
+        if let Err(error) = self.files.flush().await {
+            tracing::warn!(%error, "access logs could not be written down");
+        }
+    }
 }

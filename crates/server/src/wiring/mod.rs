@@ -1,6 +1,7 @@
 //! The real parts: container engine, edge, store, contexts; and the process
 //! around them.
 
+mod backup;
 mod contexts;
 mod edge;
 mod runtime;
@@ -56,7 +57,8 @@ pub async fn run_with(
     let mut inherited = Inherited::take(environment);
     let folder = DataFolder::lock(&config.data)?;
     let api = inherited.listener("api", config.api)?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open_in(&folder, None)?);
+    let sqlite = Arc::new(SqliteStore::open_in(&folder, None)?);
+    let store: Arc<dyn Store> = Arc::clone(&sqlite) as _;
     let installation = store.installation().await?;
 
     let runtime = runtime::LateRuntime::start(
@@ -74,13 +76,14 @@ pub async fn run_with(
         },
     )?;
     let builder: Arc<dyn Builder> = contexts::builder(&config, &contexts, installation.id.to_string())?;
-    let edge = edge::start(&config, &mut inherited, &store).await?;
+    let edge = edge::start(&config, folder.path(), &mut inherited, &store).await?;
     let edge_router: Arc<dyn Router> = Arc::new(edge.handle());
     let edge = Arc::new(edge);
     let parts = ServerParts {
         contexts: Arc::new(contexts::Intake(contexts)),
         edge: Arc::clone(&edge) as _,
         logs: edge,
+        backup: Arc::new(backup::SqliteBackup(sqlite)),
         ..ServerParts::new(runtime, builder, edge_router, Arc::clone(&store))
     };
     let server = Server::start(config, around(parts), api).await?;
