@@ -26,7 +26,7 @@ impl Dockerfile {
 
     /// The `FROM` line whose image the engine's words are about, with its
     /// number and the image.
-    pub(super) fn from_line_in(&self, words: &str) -> Option<(usize, &str)> {
+    pub(super) fn base_line_in(&self, words: &str) -> Option<(usize, &str)> {
         self.lines
             .iter()
             .enumerate()
@@ -91,7 +91,7 @@ mod tests {
             "# syntax = docker/dockerfile:1\nARG X\nFROM --platform=linux/amd64 node:22 AS build\nFROM me/app\nfrom 127.0.0.1:5000/x:1\n",
             false,
         );
-        let from = |words: &str| file.from_line_in(words);
+        let from = |words: &str| file.base_line_in(words);
         assert_eq!(from("docker.io/library/node:22: not found"), Some((3, "node:22")));
         assert_eq!(from("docker.io/me/app:latest: not found"), Some((4, "me/app")));
         assert_eq!(

@@ -217,8 +217,8 @@ fn base_image(words: &str, step: &str, dockerfile: &Dockerfile) -> Option<Error>
     }
     // The step is called `[internal] load metadata for docker.io/library/x:1`.
     let from = dockerfile
-        .from_line_in(words)
-        .or_else(|| dockerfile.from_line_in(step));
+        .base_line_in(words)
+        .or_else(|| dockerfile.base_line_in(step));
     if from.is_none() {
         let syntax = dockerfile
             .syntax()

@@ -98,7 +98,7 @@ impl BuildKitBuilder {
             .build();
         let images = self
             .engine
-            .docker()
+            .docker()?
             .list_images(Some(options))
             .await
             .map_err(|error| self.engine.refused("list images", &error))?;
@@ -236,7 +236,7 @@ impl Builder for BuildKitBuilder {
         }
         let built = self
             .engine
-            .docker()
+            .docker()?
             .inspect_image(&query.tag)
             .await
             .map_err(|error| self.engine.refused("show the image that was built", &error))?;

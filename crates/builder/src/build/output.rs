@@ -169,10 +169,7 @@ impl<'a> Output<'a> {
         self.printed += text.len() as u64;
         let step = self.steps.entry(digest.to_owned()).or_default();
         step.partial.extend_from_slice(text);
-        loop {
-            let Some(step) = self.steps.get_mut(digest) else {
-                break;
-            };
+        while let Some(step) = self.steps.get_mut(digest) {
             let end = step.partial.iter().position(|byte| *byte == b'\n');
             let line: Vec<u8> = match end {
                 Some(end) => step.partial.drain(..=end).collect(),

@@ -1,7 +1,7 @@
 //! Which engine, and what it can do.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bollard::errors::Error as Refusal;
 use bollard::{API_DEFAULT_VERSION, Docker};
@@ -32,7 +32,7 @@ pub(crate) enum Kind {
 #[derive(Clone)]
 pub(crate) struct Engine {
     url: Arc<str>,
-    docker: Docker,
+    docker: Arc<OnceLock<Docker>>,
     known: Arc<OnceCell<Kind>>,
 }
 
@@ -60,27 +60,36 @@ impl Engine {
                 format!("unix://{}", found.unwrap_or(&SOCKETS[0]))
             }
         };
-        let docker = if url.starts_with("unix://") {
-            Docker::connect_with_unix(&url, CALL_TIMEOUT, API_DEFAULT_VERSION)
-        } else if url.starts_with("tcp://") || url.starts_with("http://") {
-            Docker::connect_with_http(&url, CALL_TIMEOUT, API_DEFAULT_VERSION)
-        } else {
+        if !["unix://", "tcp://", "http://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
             return Err(Error::user(
                 Code::InvalidInput,
                 format!("`{url}` is no container engine's endpoint."),
             )
             .hint("Give a socket's path, or a URL that begins with unix://, tcp:// or http://."));
-        };
-        let docker = docker.map_err(|error| unavailable(&url, &error.to_string()))?;
+        }
         Ok(Self {
             url: url.into(),
-            docker,
+            docker: Arc::new(OnceLock::new()),
             known: Arc::new(OnceCell::new()),
         })
     }
 
-    pub(crate) fn docker(&self) -> &Docker {
-        &self.docker
+    /// The engine's API. It is opened when it is first needed, because the
+    /// engine may be started after us.
+    pub(crate) fn docker(&self) -> Result<&Docker> {
+        if let Some(docker) = self.docker.get() {
+            return Ok(docker);
+        }
+        let opened = if self.url.starts_with("unix://") {
+            Docker::connect_with_unix(&self.url, CALL_TIMEOUT, API_DEFAULT_VERSION)
+        } else {
+            Docker::connect_with_http(&self.url, CALL_TIMEOUT, API_DEFAULT_VERSION)
+        };
+        let opened = opened.map_err(|error| unavailable(&self.url, &error.to_string()))?;
+        Ok(self.docker.get_or_init(|| opened))
     }
 
     pub(super) fn url(&self) -> &str {

@@ -69,16 +69,14 @@ fn allows(range: &str, candidate: u32) -> bool {
         match (operator.trim(), major, given) {
             (">=" | ">", Some(major), _) if major < 3 => true,
             ("<" | "<=", Some(major), _) if major > 3 => true,
-            (">=", _, given) => candidate >= given.unwrap_or(0),
+            ("~=", _, Some(given)) if patch => candidate == given,
+            (">=" | "~=" | "^", _, given) => candidate >= given.unwrap_or(0),
             (">", _, given) => candidate > given.unwrap_or(0) || (patch && Some(candidate) == given),
             ("<", _, given) => given.is_some_and(|given| candidate < given),
             ("<=", _, given) => {
                 given.is_some_and(|given| candidate < given || (!patch && candidate == given))
             }
             ("==", _, Some(given)) => candidate == given && !patch,
-            ("==", _, None) => true,
-            ("~=", _, Some(given)) if patch => candidate == given,
-            ("~=" | "^", _, given) => candidate >= given.unwrap_or(0),
             ("!=", _, given) => patch || given != Some(candidate),
             _ => true,
         }
