@@ -83,7 +83,7 @@ source = "."                    # built by its Dockerfile, else by its language
 # memory = "512MB"
 # cpu = 1
 # domains = ["example.org"]     # beside the address that it gets by itself
-# required_secrets = ["DATABASE_URL"]
+# secrets = ["DATABASE_URL"]    # must be set before a deploy: `nonna secret set`
 
 # [services.web.variables]
 # LOG_LEVEL = "info"

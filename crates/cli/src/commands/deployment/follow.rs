@@ -120,7 +120,8 @@ async fn watch(context: &Context, client: &Client, answer: &DeploymentAnswer) ->
     let mut progress = Progress::new(&context.printer, &answer.plan);
     let mut events = client.deployment_events(&answer.id);
     let mut interrupts = Interrupts::listen()?;
-    let mut cancelling: Option<Pin<Box<dyn Future<Output = Result<(), Error>> + '_>>> = None;
+    type Cancelling<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
+    let mut cancelling: Option<Cancelling<'_>> = None;
     let mut asked_to_cancel = false;
     let mut answers = BTreeMap::new();
     loop {
