@@ -71,6 +71,10 @@ impl Client {
     /// # Errors
     /// `InvalidInput` where the address, the token or the certificate
     /// authorities cannot be used.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it holds a token: whoever gives it away should not keep it"
+    )]
     pub fn new(options: Options) -> Result<Self> {
         let base = base_url(&options.url)?;
         let mut headers = HeaderMap::new();

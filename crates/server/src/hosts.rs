@@ -96,7 +96,7 @@ mod tests {
                     let host = default_host("localhost", &name(project), &name(environment), &name(service));
                     let label = host.strip_suffix(".localhost").unwrap();
                     assert!(label.len() <= 63, "{host}");
-                    assert!(crate::config::is_host(&host), "{host}");
+                    assert!(crate::config::settings::is_host(&host), "{host}");
                     if let Some(other) = seen.insert(host.clone(), (project, environment, service)) {
                         panic!("{host}: {other:?} and {:?}", (project, environment, service));
                     }

@@ -143,6 +143,7 @@ fn resolve(folder: &Path) -> Result<PathBuf> {
     Ok(real)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an adaptor for map_err")]
 fn invalid(error: InvalidContext) -> Error {
     let text = error.to_string();
     let mut letters = text.chars();

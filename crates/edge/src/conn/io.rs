@@ -287,7 +287,12 @@ mod tests {
             matched: MISMATCH,
             done: false,
         };
-        parts.iter().fold(false, |found, part| scan.scan(part) || found)
+        let mut found = false;
+        for part in parts {
+            // Every part must be looked at, whatever the ones before held.
+            found |= scan.scan(part);
+        }
+        found
     }
 
     #[test]

@@ -41,9 +41,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAd
     let opening = async {
         if tls {
             // Boxed: a handshake's state is large, and soon gone.
-            let Some(tls) = worker.shared.tls.as_ref() else {
-                return None;
-            };
+            let tls = worker.shared.tls.as_ref()?;
             Box::pin(tls.accept(stream)).await
         } else {
             open_plain(stream).await

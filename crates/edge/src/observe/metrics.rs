@@ -143,7 +143,8 @@ impl Snapshot {
                 );
             }
         }
-        let gauges: [(&str, &str, &str, fn(&ServiceSnapshot) -> u64); 3] = [
+        type Read = fn(&ServiceSnapshot) -> u64;
+        let gauges: [(&str, &str, &str, Read); 3] = [
             (
                 "nonna_edge_requests_in_flight",
                 "gauge",

@@ -35,6 +35,7 @@ impl std::fmt::Debug for LocalAuthority {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an adaptor for map_err")]
 fn wrong(reason: impl ToString) -> EdgeError {
     EdgeError::Certificate {
         host: "local authority".to_owned(),
@@ -52,7 +53,7 @@ impl LocalAuthority {
     pub async fn load(store: &dyn CertificateStore) -> Result<Self, EdgeError> {
         if let Some(saved) = store.load(NAME).await? {
             let text = String::from_utf8(saved).map_err(wrong)?;
-            return Self::from_pem(text);
+            return Self::from_pem(&text);
         }
         let key = KeyPair::generate().map_err(wrong)?;
         let mut params = CertificateParams::default();
@@ -64,10 +65,10 @@ impl LocalAuthority {
         let certificate = params.self_signed(&key).map_err(wrong)?;
         let text = format!("{}{}", certificate.pem(), key.serialize_pem());
         store.save(NAME, text.as_bytes()).await?;
-        Self::from_pem(text)
+        Self::from_pem(&text)
     }
 
-    fn from_pem(text: String) -> Result<Self, EdgeError> {
+    fn from_pem(text: &str) -> Result<Self, EdgeError> {
         let key_at = text
             .find("-----BEGIN PRIVATE KEY")
             .ok_or_else(|| wrong("the key is missing"))?;

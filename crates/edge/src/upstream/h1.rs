@@ -423,6 +423,10 @@ impl H1Body {
 /// Idle connections to replicas, of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
+    #[expect(
+        clippy::vec_box,
+        reason = "a link is large, and moves in and out with every request"
+    )]
     idle: std::cell::RefCell<std::collections::HashMap<u64, Vec<Box<Link>>>>,
 }
 

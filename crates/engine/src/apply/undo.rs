@@ -62,8 +62,6 @@ impl Run<'_> {
             // Planned only where there was none: what is there now is ours.
             StepKind::EnsureNetwork => runtime.remove_network(&self.plan.scope.environment).await,
             StepKind::EnsureVolume { service, volume } => runtime.remove_volume(service, volume).await,
-            // Images stay: the next attempt is quicker for it.
-            StepKind::Build { .. } | StepKind::Pull { .. } => Ok(()),
             StepKind::StopReplicas { service, .. } => self.restart_previous(service, step).await,
             StepKind::StartReplicas { service } => {
                 let planned = self.planned(service)?;
@@ -76,8 +74,11 @@ impl Run<'_> {
                 step::retire(self, service, keep, Duration::from_secs(1)).await
             }
             StepKind::SwitchRoutes { service } => self.route_to_previous(service).await,
-            // Behind the commit nothing is undone.
-            StepKind::Commit
+            // Images stay: the next attempt is quicker for it. Behind the commit
+            // nothing is undone.
+            StepKind::Build { .. }
+            | StepKind::Pull { .. }
+            | StepKind::Commit
             | StepKind::RetireReplicas { .. }
             | StepKind::RemoveRoutes { .. }
             | StepKind::RemoveVolume { .. }

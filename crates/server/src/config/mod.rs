@@ -3,7 +3,7 @@
 //! each with its place and a suggestion.
 
 mod file;
-mod settings;
+pub(crate) mod settings;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

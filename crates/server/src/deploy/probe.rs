@@ -10,6 +10,9 @@ use nonna_model::service::{HealthCheck, Probe, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// How much of an answer is read.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+
 /// What a health check asks, where it can be asked from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Question {
@@ -82,6 +85,16 @@ async fn ask_now(question: &Question, address: SocketAddr) -> std::io::Result<bo
         .filter(|text| text.starts_with("HTTP/1."))
         .and_then(|text| text.get(9..12))
         .and_then(|status| status.parse::<u16>().ok());
+    // The rest is read too: an app that is cut off in the middle of its answer
+    // writes an error into its log.
+    let mut rest = [0_u8; 4096];
+    let mut left = LONGEST_ANSWER;
+    while left > 0 {
+        match stream.read(&mut rest).await {
+            Ok(0) | Err(_) => break,
+            Ok(read) => left = left.saturating_sub(read),
+        }
+    }
     Ok(status.is_some_and(|status| (100..*below).contains(&status)))
 }
 
