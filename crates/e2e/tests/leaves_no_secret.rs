@@ -1,0 +1,209 @@
+//! A secret's value appears where it was asked for, and nowhere else: not in
+//! logs, files, events, answers, outputs or arguments.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nonna_e2e::{Installation, Ran};
+
+const PLACE: &str = "/v1/projects/shop/environments/production";
+
+fn manifest(extra: &str) -> String {
+    format!("project = \"shop\"\n[services.web]\nimage = \"nonna-test/app:v1\"\n{extra}\n")
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// The files below a folder that hold one of these texts.
+fn files_with(folder: &Path, texts: &[String], found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(meta) = path.symlink_metadata() else {
+            continue;
+        };
+        if meta.is_dir() {
+            files_with(&path, texts, found);
+        } else if meta.is_file() {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            if texts.iter().any(|text| holds(&bytes, text)) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+}
+
+fn hexadecimal(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// Looks at the arguments of every process, again and again.
+fn watch_arguments(texts: Vec<String>, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<String>> {
+    std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+                let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                if texts.iter().any(|text| holds(&line, text)) {
+                    seen.push(String::from_utf8_lossy(&line).replace('\0', " "));
+                }
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        seen
+    })
+}
+
+#[test]
+fn a_secrets_value_appears_nowhere_but_where_it_was_asked_for() -> anyhow::Result<()> {
+    let nonna = Installation::start()?;
+    let value = format!("c4nary-{}-{:x}-no-word", std::process::id(), 0x5eed_1234_u32);
+    let texts = vec![value.clone(), hexadecimal(&value)];
+    let stop = Arc::new(AtomicBool::new(false));
+    let arguments = watch_arguments(texts.clone(), Arc::clone(&stop));
+
+    let mut outputs: Vec<Ran> = Vec::new();
+    nonna.project("shop", &[("nonna.toml", &manifest(""))])?;
+    outputs.push(nonna.nonna_in("shop", &["deploy"])?.ok()?);
+    let mut child = nonna
+        .command(["secret", "set", "TOKEN"])?
+        .current_dir(nonna.folder().join("shop"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().unwrap().write_all(value.as_bytes())?;
+    outputs.push(Ran::from(child.wait_with_output()?).ok()?);
+
+    // It has arrived, and is shown to who asks for it.
+    assert_eq!(nonna.get("shop.localhost", "/env?TOKEN")?.body.trim(), value);
+    let shown = nonna.nonna_in("shop", &["secret", "get", "TOKEN"])?.ok()?;
+    assert_eq!(shown.stdout.trim(), value);
+
+    nonna.project("shop", &[("nonna.toml", &manifest("variables = { OTHER = 1 }"))])?;
+    for (arguments, code) in [
+        (&["plan"][..], 0),
+        (&["plan", "--json"], 0),
+        (&["deploy", "--json"], 0),
+        (&["exec", "web", "--", "sh", "-c", "test -n \"$TOKEN\""], 0),
+        (&["run", "web", "--", "sh", "-c", "test -n \"$TOKEN\""], 0),
+        (&["secret", "list"], 0),
+        (&["secret", "list", "--json"], 0),
+        (&["env", "list", "--json"], 0),
+        (&["status", "--json"], 0),
+        (&["releases", "--json"], 0),
+        (&["logs", "web"], 0),
+        (&["logs", "--access"], 0),
+        (&["export", "exported"], 0),
+        (&["export", "exported-k8s", "--format", "kubernetes"], 0),
+        (&["backup", "saved.backup"], 0),
+        (&["scale", "web=2", "--json"], 0),
+        (&["scale", "web=1"], 0),
+        (&["pause", "web"], 0),
+        (&["resume", "web"], 0),
+        (&["rollback", "--json"], 0),
+    ] {
+        let ran = nonna.nonna_in("shop", arguments)?;
+        assert_eq!(ran.code, Some(code), "{arguments:?}: {ran:?}");
+        outputs.push(ran);
+    }
+    // Releases that fail: the reasons and the engine's words are shown then.
+    for extra in [
+        "command = [\"/no/such/program\"]",
+        "variables = { EXIT_CODE = 3 }",
+        "health = { http = \"/health\", start_period = \"2s\" }\nvariables = { HEALTH_STATUS = 500 }",
+    ] {
+        nonna.project("shop", &[("nonna.toml", &manifest(extra))])?;
+        for arguments in [&["deploy"][..], &["deploy", "--json"]] {
+            let ran = nonna.nonna_in("shop", arguments)?;
+            assert_eq!(ran.code, Some(1), "{extra}: {ran:?}");
+            outputs.push(ran);
+        }
+    }
+    for ran in &outputs {
+        for text in &texts {
+            assert!(
+                !ran.stdout.contains(text) && !ran.stderr.contains(text),
+                "{ran:?}"
+            );
+        }
+    }
+
+    // What the API answers.
+    let mut paths: Vec<String> = [
+        "",
+        "/deployments",
+        "/variables",
+        "/export",
+        "/export?format=kubernetes",
+        "/services/web/releases",
+    ]
+    .iter()
+    .map(|end| format!("{PLACE}{end}"))
+    .collect();
+    paths.extend(
+        [
+            "/v1/version",
+            "/v1/projects",
+            "/v1/doctor",
+            "/metrics",
+            "/v1/openapi.json",
+        ]
+        .map(str::to_owned),
+    );
+    let deployments = nonna.ask("GET", &format!("{PLACE}/deployments"), "")?;
+    let deployments: serde_json::Value = serde_json::from_str(&deployments.body)?;
+    for deployment in deployments["items"].as_array().into_iter().flatten() {
+        let id = deployment["id"].as_str().unwrap_or_default();
+        paths.push(format!("/v1/deployments/{id}"));
+        paths.push(format!("/v1/deployments/{id}/events"));
+    }
+    assert!(paths.len() > 25, "{paths:?}");
+    for path in &paths {
+        let answer = nonna.ask("GET", path, "")?;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        for text in &texts {
+            assert!(!answer.body.contains(text), "{path} shows it");
+        }
+    }
+
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(arguments.join().unwrap(), Vec::<String>::new());
+    nonna_environment(&nonna, &texts)?;
+    let mut found = Vec::new();
+    files_with(nonna.folder(), &texts, &mut found);
+    assert_eq!(found, Vec::<String>::new(), "files hold it");
+    // The search can find: the log and the database are among what was searched.
+    assert!(nonna.folder().join("server.log").is_file());
+    let mut found = Vec::new();
+    files_with(&nonna.data(), &["TOKEN".to_owned()], &mut found);
+    assert!(
+        !found.is_empty(),
+        "not even the secret's name is in the data folder"
+    );
+    Ok(())
+}
+
+fn nonna_environment(nonna: &Installation, texts: &[String]) -> anyhow::Result<()> {
+    let pid = nonna.pid().unwrap_or_default();
+    let environment = std::fs::read(format!("/proc/{pid}/environ"))?;
+    assert!(!texts.iter().any(|text| holds(&environment, text)));
+    Ok(())
+}
