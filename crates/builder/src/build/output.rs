@@ -117,8 +117,8 @@ impl<'a> Output<'a> {
         for vertex in status.vertexes {
             let step = self.steps.entry(vertex.digest.clone()).or_default();
             step.name = vertex.name.clone();
-            // Reading the Dockerfile and the like is nobody's step.
-            let internal = vertex.name.starts_with("[internal]");
+            // Reading the Dockerfile and unpacking the context is nobody's step.
+            let internal = vertex.name.starts_with("[internal]") || vertex.name == "copy /context /";
             if vertex.started.is_some() && !step.announced && !internal {
                 step.announced = true;
                 let line = shown(&vertex.name);

@@ -56,7 +56,7 @@ pub struct Bench {
     pub builder: BuildKitBuilder,
     pub progress: Progress,
     lines: Arc<Lines>,
-    service: ServiceId,
+    pub service: ServiceId,
     scope: Scope,
 }
 
