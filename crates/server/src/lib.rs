@@ -25,6 +25,7 @@ pub use auth::request_code as request_login_code;
 pub use config::{Config, Sources};
 pub use hosts::default_host;
 pub use listen::Inherited;
+pub use nonna_store::backup::{Restored, restore as restore_backup};
 pub use parts::ServerParts;
 pub use server::{Server, ServerHandle};
 pub use telemetry::init as init_logging;

@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 
 /// How much of an answer is read.
 const LONGEST_ANSWER: usize = 1024 * 1024;
+/// How long it is read.
+const DRAIN: Duration = Duration::from_millis(250);
 
 /// What a health check asks, where it can be asked from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,14 +89,18 @@ async fn ask_now(question: &Question, address: SocketAddr) -> std::io::Result<bo
         .and_then(|status| status.parse::<u16>().ok());
     // The rest is read too: an app that is cut off in the middle of its answer
     // writes an error into its log.
-    let mut rest = [0_u8; 4096];
-    let mut left = LONGEST_ANSWER;
-    while left > 0 {
-        match stream.read(&mut rest).await {
-            Ok(0) | Err(_) => break,
-            Ok(read) => left = left.saturating_sub(read),
+    let drain = async {
+        let mut rest = [0_u8; 4096];
+        let mut left = LONGEST_ANSWER;
+        while left > 0 {
+            match stream.read(&mut rest).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => left = left.saturating_sub(read),
+            }
         }
-    }
+    };
+    // An answer that streams for ever is no worse for it.
+    let _ = tokio::time::timeout(DRAIN, drain).await;
     Ok(status.is_some_and(|status| (100..*below).contains(&status)))
 }
 
