@@ -8,6 +8,8 @@ mod config;
 mod fail;
 mod output;
 mod project;
+#[cfg(test)]
+mod reference;
 mod terminal;
 
 use std::process::ExitCode;

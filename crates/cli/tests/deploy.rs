@@ -34,7 +34,7 @@ fn a_deploy_sends_the_folder_once_and_ends_with_the_url_and_the_answer() {
     same(
         &first.err,
         "
-Sending 3 of 3 files (36 B) for web
+Sending 3 of 3 files (252 B) for web
 [build web] begins
 [build web] | STEP 1/2: FROM base
 [build web] done in 1.1 s

@@ -34,7 +34,7 @@ fn status_shows_services_replicas_and_where_they_are() {
     assert_eq!(lines[3], "  https://shop.localhost");
     assert_eq!(lines[4], "  volumes: data");
     assert!(
-        lines[6].contains("12.3 MB of 512 MB") && lines[6].contains("4.2 s"),
+        lines[6].contains("12 MB of 512 MB") && lines[6].contains("4.2 s"),
         "{}",
         ran.out
     );

@@ -147,6 +147,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Save the server's own state to a file.
     Backup(BackupArgs),
+    /// Make a server's data folder of a backup.
+    Restore(RestoreArgs),
     /// Find what is wrong, here and on the server's machine.
     Doctor,
     /// Print completions for a shell.
@@ -235,6 +237,9 @@ pub(crate) struct RestoreArgs {
     /// The data folder to make; it must be empty or not there, and no server may use it.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data: PathBuf,
+    /// The backup is encrypted: ask for its passphrase, or read it from standard input.
+    #[arg(long)]
+    pub(crate) passphrase: bool,
 }
 
 /// `nonna completions`

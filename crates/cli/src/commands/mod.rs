@@ -19,6 +19,8 @@ use crate::config::Config;
 use crate::fail::{Failure, Result};
 use crate::output::Printer;
 
+pub(crate) use variable::read_value;
+
 /// What every command is given.
 pub(crate) struct Context {
     /// The flags that every command understands.
@@ -32,6 +34,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result {
     match command {
         Command::Server(args) => system::server(context, args),
         Command::Init(args) => folder::init(context, &args),
+        Command::Restore(args) => system::restore(context, &args),
         Command::Completions(args) => {
             system::completions(context, &args);
             Ok(())
@@ -72,7 +75,7 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Doctor => system::doctor(context).await,
         Command::Version => system::version(context).await,
         // These need no server and were done before.
-        Command::Server(_) | Command::Init(_) | Command::Completions(_) => Ok(()),
+        Command::Server(_) | Command::Init(_) | Command::Restore(_) | Command::Completions(_) => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use nonna_model::release::{Release, ReleaseNumber, ReleaseState};
 use nonna_model::service::Source;
 use nonna_model::{DeploymentId, Name, ServiceId};
 
-pub(crate) const DEPLOYMENT: &str = "dpl-aaaaaaaaaaaaaaaa";
+pub(crate) const DEPLOYMENT: &str = "dep-aaaaaaaaaaaaaaaa";
 pub(crate) const AT: i64 = 1_700_000_000_000;
 
 fn name(text: &str) -> Name {

@@ -6,9 +6,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use nonna_engine::{Code, Error};
+use secrecy::SecretString;
 
-use crate::args::BackupArgs;
-use crate::commands::Context;
+use crate::args::{BackupArgs, RestoreArgs};
+use crate::commands::{Context, read_value};
 use crate::fail::{Failure, Result};
 use crate::output::clean;
 use crate::output::units::bytes;
@@ -73,6 +74,39 @@ pub(crate) async fn backup(context: &Context, args: BackupArgs) -> Result {
             bytes(size)
         ));
     }
+    Ok(())
+}
+
+/// Makes a data folder of a backup. No server runs on it, so none is asked.
+pub(crate) fn restore(context: &Context, args: &RestoreArgs) -> Result {
+    let file = File::open(&args.file).map_err(|error| {
+        Error::user(
+            Code::NotFound,
+            format!("{} cannot be read: {error}.", args.file.display()),
+        )
+    })?;
+    let passphrase = if args.passphrase {
+        Some(SecretString::from(read_value(
+            &context.printer,
+            "Passphrase of the backup",
+        )?))
+    } else {
+        None
+    };
+    let restored = nonna_server::restore_backup(file, &args.data, passphrase.as_ref())?;
+    let folder = args.data.display().to_string();
+    if context.printer.is_json() {
+        context
+            .printer
+            .json(&serde_json::json!({ "data": folder, "with_key": restored.with_key }));
+        return Ok(());
+    }
+    context.printer.line(&clean(&folder));
+    context.printer.note(if restored.with_key {
+        "Start the server on it: `nonna server --data FOLDER`."
+    } else {
+        "The key that opens its secrets is not in the backup: put it there before the server starts."
+    });
     Ok(())
 }
 

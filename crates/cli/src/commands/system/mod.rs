@@ -7,7 +7,7 @@ mod login;
 mod server;
 mod version;
 
-pub(crate) use backup::backup;
+pub(crate) use backup::{backup, restore};
 pub(crate) use completions::completions;
 pub(crate) use doctor::doctor;
 pub(crate) use login::login;

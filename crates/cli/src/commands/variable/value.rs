@@ -71,21 +71,10 @@ pub(super) fn secrets(printer: &Printer, args: &SetSecretArgs) -> Result<BTreeMa
         let text = read_limited(fs::File::open(file), &file.display().to_string())?;
         // A file may be a key of many lines: it is taken as it is.
         text
-    } else if from_stdin || !printer.can_ask() {
+    } else if from_stdin {
         without_line_end(read_limited(Ok(io::stdin().lock()), "standard input")?)
     } else {
-        printer.ask(&format!("Value of {name} (it is not shown): "));
-        let value = terminal::ask_hidden();
-        printer.ask("\n");
-        match value {
-            Ok(value) => value,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(Failure::Told),
-            Err(error) => {
-                return Err(Error::bug("The terminal cannot be read.")
-                    .said(error.to_string())
-                    .into());
-            }
-        }
+        read_value(printer, &format!("Value of {name}"))?
     };
     if value.is_empty() {
         return Err(Failure::usage_hint(
@@ -94,6 +83,27 @@ pub(super) fn secrets(printer: &Printer, args: &SetSecretArgs) -> Result<BTreeMa
         ));
     }
     Ok(BTreeMap::from([(name.to_owned(), value)]))
+}
+
+/// Asks for a text without showing it; where nobody can be asked, reads
+/// standard input.
+pub(crate) fn read_value(printer: &Printer, what: &str) -> Result<String> {
+    if !printer.can_ask() {
+        return Ok(without_line_end(read_limited(
+            Ok(io::stdin().lock()),
+            "standard input",
+        )?));
+    }
+    printer.ask(&format!("{what} (it is not shown): "));
+    let value = terminal::ask_hidden();
+    printer.ask("\n");
+    match value {
+        Ok(value) => Ok(value),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Failure::Told),
+        Err(error) => Err(Error::bug("The terminal cannot be read.")
+            .said(error.to_string())
+            .into()),
+    }
 }
 
 fn without_line_end(mut text: String) -> String {
