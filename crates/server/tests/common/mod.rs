@@ -1,6 +1,12 @@
 //! A server of fakes, and the smallest HTTP client that can talk to it.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses some of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests: each binary uses some, and a failure is a failed test"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
