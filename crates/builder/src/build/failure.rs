@@ -17,6 +17,16 @@ pub(super) fn explain(failed: &Failed, dockerfile: &Dockerfile) -> Error {
     {
         return with_lines(disk_full(full), failed);
     }
+    if words.contains("failed to create endpoint") {
+        // The step never began: the engine could not give it a network.
+        return Error::provider(
+            Code::RuntimeRefused,
+            "The container engine could not give the build a network.",
+        )
+        .hint("Its bridge may be gone: restart the container engine, then deploy again.")
+        .said(words)
+        .retry();
+    }
     if let Some(error) = syntax(words, dockerfile) {
         return error;
     }
@@ -303,6 +313,16 @@ mod tests {
             &["write: No space left on device"],
         );
         assert_eq!((error.code, error.retryable), (Code::DiskFull, true));
+    }
+
+    #[test]
+    fn an_engine_without_a_network_is_not_the_user_s_fault() {
+        let error = explained(
+            "executor failed running [/bin/sh -c x]: failed to create endpoint q on network bridge: could not find bridge docker0",
+            Some("[2/2] RUN x"),
+            &[],
+        );
+        assert_eq!((error.code, error.retryable), (Code::RuntimeRefused, true));
     }
 
     #[test]
