@@ -17,7 +17,13 @@ impl Disk {
     pub fn mount(folder: &Path, megabytes: u32) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m,mode=0700"), "tmpfs"])
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={megabytes}m,mode=0700"),
+                "tmpfs",
+            ])
             .arg(folder)
             .status()?;
         anyhow::ensure!(status.success(), "mount: {status}");

@@ -316,7 +316,9 @@ impl Installation {
                 "--http",
                 &self.http.to_string(),
                 "--https",
-                &self.https.map_or_else(|| "off".to_owned(), |address| address.to_string()),
+                &self
+                    .https
+                    .map_or_else(|| "off".to_owned(), |address| address.to_string()),
             ])
             .args(&self.options.arguments)
             .envs(self.options.variables.iter().map(|(name, value)| (name, value)))

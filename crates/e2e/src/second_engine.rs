@@ -1,5 +1,9 @@
 //! A container engine of a test's own, which may be restarted and whose disk
 //! may be filled: the one of the machine is everybody's.
+//!
+//! It lives in a network namespace of its own, joined to the machine's by a
+//! pair of interfaces and a route: two engines in one namespace take each
+//! other's bridge and packet filter away.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,11 +19,12 @@ use tempfile::TempDir;
 use crate::disk::Disk;
 
 /// A `dockerd` of the test's own. Dropping it ends it and takes its disk and
-/// its bridge away.
+/// its network namespace away.
 #[derive(Debug)]
 pub struct SecondEngine {
     folder: TempDir,
-    bridge: String,
+    /// Of the network namespace, and of this machine's end of the pair.
+    name: String,
     number: u32,
     daemon: Option<Child>,
     disk: Option<Disk>,
@@ -36,21 +41,40 @@ impl SecondEngine {
         // Networks of two engines must not overlap.
         let number = (std::process::id() + 7 * STARTED.fetch_add(1, Ordering::Relaxed)) % 24;
         let mut engine = Self {
-            bridge: format!("nonna-e2e{number}"),
+            name: format!("nonna-e2e{number}"),
             number,
             daemon: None,
             disk: Some(Disk::mount(&folder.path().join("data"), megabytes)?),
             folder,
         };
-        engine.ip(&["link", "add", &engine.bridge, "type", "bridge"])?;
+        let (name, far) = (engine.name.as_str(), format!("nonna-far{number}"));
+        let address = |last: u8| format!("10.{}.255.{last}", 220 + number);
+        engine.ip(&["netns", "add", name])?;
         engine.ip(&[
+            "link", "add", name, "type", "veth", "peer", "name", &far, "netns", name,
+        ])?;
+        engine.ip(&["address", "add", &format!("{}/30", address(1)), "dev", name])?;
+        engine.ip(&["link", "set", name, "up"])?;
+        engine.ip(&[
+            "-n",
+            name,
             "address",
             "add",
-            &format!("10.{}.255.1/24", 220 + number),
+            &format!("{}/30", address(2)),
             "dev",
-            &engine.bridge,
+            &far,
         ])?;
-        engine.ip(&["link", "set", &engine.bridge, "up"])?;
+        engine.ip(&["-n", name, "link", "set", &far, "up"])?;
+        engine.ip(&["-n", name, "link", "set", "lo", "up"])?;
+        engine.ip(&["-n", name, "route", "add", "default", "via", &address(1)])?;
+        // What the engine gives its networks is found there.
+        engine.ip(&[
+            "route",
+            "add",
+            &format!("10.{}.0.0/17", 220 + number),
+            "via",
+            &address(2),
+        ])?;
         engine.start_daemon()?;
         Ok(engine)
     }
@@ -87,8 +111,10 @@ impl SecondEngine {
             .append(true)
             .open(self.path("log"))?;
         let namespace = format!("nonna-e2e-{}-{}", std::process::id(), self.number);
-        let mut command = Command::new("dockerd");
+        let mut command = Command::new("nsenter");
         command
+            .arg(format!("--net=/run/netns/{}", self.name))
+            .args(["unshare", "--mount", "dockerd"])
             .arg("--data-root")
             .arg(self.path("data"))
             .arg("--exec-root")
@@ -96,13 +122,13 @@ impl SecondEngine {
             .arg("--pidfile")
             .arg(self.path("pid"))
             .args(["--host", &self.address()])
-            .args(["--bridge", &self.bridge])
+            .args(["--bip", &format!("10.{}.128.1/24", 220 + self.number)])
             .arg("--default-address-pool")
             .arg(format!("base=10.{}.0.0/17,size=24", 220 + self.number))
             .args(["--containerd-namespace", &namespace])
             .args(["--containerd-plugins-namespace", &format!("{namespace}-plugins")])
-            // The machine's rules belong to the other engine.
-            .args(["--iptables=false", "--ip-forward=false", "--ip-masq=false"])
+            // It would keep the machine's end of the pair out of its networks.
+            .arg("--iptables=false")
             .args(["--live-restore=false", "--shutdown-timeout", "2"])
             .args(["--config-file", &self.path("none.json").display().to_string()])
             .env_remove("DOCKER_HOST")
@@ -173,8 +199,15 @@ impl SecondEngine {
     pub fn belongings(&self) -> anyhow::Result<Vec<String>> {
         let parse = |path: &str| -> anyhow::Result<Value> { Ok(serde_json::from_str(&self.get(path)?)?) };
         let mut names = Vec::new();
-        for container in parse("/containers/json?all=true")?.as_array().into_iter().flatten() {
-            names.push(format!("container {} {}", container["Names"][0], container["State"]));
+        for container in parse("/containers/json?all=true")?
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            names.push(format!(
+                "container {} {}",
+                container["Names"][0], container["State"]
+            ));
         }
         for network in parse("/networks")?.as_array().into_iter().flatten() {
             if !["bridge", "host", "none"].contains(&network["Name"].as_str().unwrap_or_default()) {
@@ -199,7 +232,12 @@ impl SecondEngine {
     fn remove_containers(&self) {
         for container in self.containers().unwrap_or_default() {
             let id = container["Id"].as_str().unwrap_or_default();
-            let _ = call(&self.socket(), "DELETE", &format!("/containers/{id}?force=true"), &[]);
+            let _ = call(
+                &self.socket(),
+                "DELETE",
+                &format!("/containers/{id}?force=true"),
+                &[],
+            );
         }
         let networks = self.get("/networks").unwrap_or_default();
         let networks: Value = serde_json::from_str(&networks).unwrap_or_default();
@@ -218,7 +256,9 @@ impl Drop for SecondEngine {
         }
         self.remove_containers();
         let _ = self.stop_daemon();
-        let _ = self.ip(&["link", "delete", &self.bridge]);
+        // The route goes with the interface.
+        let _ = self.ip(&["link", "delete", &self.name]);
+        let _ = self.ip(&["netns", "delete", &self.name]);
         self.disk = None;
     }
 }

@@ -338,7 +338,11 @@ fn what_a_registry_does_wrong_is_told_apart() -> anyhow::Result<()> {
         let begun = Instant::now();
         let ran = deploy(&nonna, &image, "")?.failed_with(code)?;
         assert!(ran.stderr.contains(&image), "{ran:?}");
-        assert_eq!(ran.stderr.contains("sent nothing for 2 s"), image.contains("silent"), "{ran:?}");
+        assert_eq!(
+            ran.stderr.contains("sent nothing for 2 s"),
+            image.contains("silent"),
+            "{ran:?}"
+        );
         assert!(begun.elapsed() < Duration::from_secs(40), "{image}");
         assert!(answers(&nonna, "v1 "));
         assert_eq!(nonna.belongings()?, before, "{image}");

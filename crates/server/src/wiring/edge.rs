@@ -99,6 +99,7 @@ pub(super) async fn start(
             .push(Listen::Bound(inherited.listener("https", address)?));
         let sealed: Arc<dyn CertificateStore> = Arc::new(SealedStore(Arc::clone(store)));
         let local = LocalAuthority::load(sealed.as_ref()).await?;
+        publish(&config.data, &local)?;
         edge.tls = Some(TlsConfig {
             store: sealed,
             local: Some(local),
@@ -273,4 +274,21 @@ impl LogSource for RunningEdge {
             tracing::warn!(%error, "access logs could not be written down");
         }
     }
+}
+
+/// Writes the local authority's certificate (never its key) where people find
+/// it who want to trust it: `authority/local-authority.pem` in the data folder.
+fn publish(data: &std::path::Path, authority: &LocalAuthority) -> Result<()> {
+    let folder = data.join("authority");
+    let file = folder.join("local-authority.pem");
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&file, authority.certificate_pem()))
+        .map_err(|error| {
+            let code = if error.kind() == std::io::ErrorKind::StorageFull {
+                Code::DiskFull
+            } else {
+                Code::StoreUnavailable
+            };
+            Error::provider(code, format!("{} cannot be written: {error}.", file.display()))
+        })
 }

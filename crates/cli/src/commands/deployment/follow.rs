@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use nonna_api::DeploymentAnswer;
-use nonna_client::{Client, Item};
+use nonna_client::{Client, Item, Place};
 use nonna_engine::event::{Event, EventKind, Outcome};
 use nonna_engine::{Code, Error};
 use serde::Serialize;
@@ -56,7 +56,7 @@ pub(crate) async fn follow(
         });
     }
     if answer.plan.is_empty() {
-        nothing_to_do(context, &answer);
+        nothing_to_do(context, client, answer).await;
         return Ok(());
     }
     if args.detach {
@@ -94,14 +94,25 @@ pub(crate) async fn take(
     }
 }
 
-fn nothing_to_do(context: &Context, answer: &DeploymentAnswer) {
+async fn nothing_to_do(context: &Context, client: &Client, mut answer: DeploymentAnswer) {
     let printer = &context.printer;
+    // A plan without steps need not name what runs: the environment does.
+    let place = Place::new(&answer.project, &answer.environment);
+    let mut running = words::releases(&answer.plan);
+    if (running.is_none() || answer.urls.is_empty())
+        && let Ok(now) = client.environment(&place).await
+    {
+        running = running.or_else(|| words::current(&now));
+        for service in now.services {
+            answer.urls.entry(service.name).or_insert(service.urls);
+        }
+    }
     if printer.is_json() {
-        return ended(context, answer, "succeeded", &answer.urls);
+        return ended(context, &answer, "succeeded", &answer.urls);
     }
     let environment = clean(&answer.environment);
-    printer.note(&match words::releases(&answer.plan) {
-        Some(releases) => format!("Nothing to do: {environment} runs {releases} already."),
+    printer.note(&match running {
+        Some(releases) => format!("Nothing to do: {environment} runs {} already.", clean(&releases)),
         None => format!("Nothing to do: {environment} is as it should be."),
     });
     urls(context, &answer.urls, &BTreeMap::new());

@@ -19,17 +19,26 @@ pub(crate) async fn plan(context: &Context, args: PlanArgs) -> Result {
         context.printer.json(&answer);
         return Ok(());
     }
-    show(context, &answer);
+    let running = if answer.plan.is_empty() && words::releases(&answer.plan).is_none() {
+        client
+            .environment(&place)
+            .await
+            .ok()
+            .and_then(|now| words::current(&now))
+    } else {
+        words::releases(&answer.plan)
+    };
+    show(context, &answer, running);
     Ok(())
 }
 
-fn show(context: &Context, answer: &PlanAnswer) {
+fn show(context: &Context, answer: &PlanAnswer, running: Option<String>) {
     let printer = &context.printer;
     let plan = &answer.plan;
     let place = format!("{}/{}", plan.scope.project_name, plan.scope.environment_name);
     if plan.is_empty() {
-        printer.line(&match words::releases(plan) {
-            Some(releases) => format!("Nothing to do: {place} runs {releases} already."),
+        printer.line(&match running {
+            Some(releases) => format!("Nothing to do: {place} runs {} already.", clean(&releases)),
             None => format!("Nothing to do: {place} is as it should be."),
         });
         return;

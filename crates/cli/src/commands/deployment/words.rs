@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nonna_api::EnvironmentAnswer;
 use nonna_model::ServiceId;
 use nonna_model::plan::{Plan, Step, StepId, StepKind};
 
@@ -93,6 +94,15 @@ pub(super) fn previous(plan: &Plan) -> Option<String> {
         })
         .collect();
     join(serving)
+}
+
+/// The releases that an environment runs.
+pub(super) fn current(environment: &EnvironmentAnswer) -> Option<String> {
+    let running = environment.services.iter().filter_map(|service| {
+        let release = service.release.clone()?;
+        Some((service.name.as_str(), release))
+    });
+    join(running.collect())
 }
 
 fn join(mut releases: Vec<(&str, String)>) -> Option<String> {
