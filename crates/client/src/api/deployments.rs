@@ -1,6 +1,8 @@
 //! Plans and deployments.
 
-use nonna_api::{DeployRequest, DeploymentAnswer, DesiredRequest, EnvironmentAnswer, PlanAnswer, paths};
+use nonna_api::{
+    DeployRequest, DeploymentAnswer, DesiredRequest, EnvironmentAnswer, Page, PageQuery, PlanAnswer, paths,
+};
 use nonna_engine::event::{Event, EventKind};
 use nonna_engine::{Error, Result};
 use reqwest::Method;
@@ -54,6 +56,20 @@ impl Client {
     /// See the error's code.
     pub async fn deployments(&self, place: &Place) -> Result<Vec<DeploymentAnswer>> {
         self.all(paths::DEPLOYMENTS, &place.fill()).await
+    }
+
+    /// The latest deployments of an environment, newest first.
+    ///
+    /// # Errors
+    /// See the error's code.
+    pub async fn latest_deployments(&self, place: &Place, limit: u32) -> Result<Vec<DeploymentAnswer>> {
+        let query = PageQuery {
+            after: None,
+            limit: Some(limit),
+        };
+        let request = self.request(Method::GET, paths::DEPLOYMENTS, &place.fill());
+        let page: Page<DeploymentAnswer> = self.json(request.query(&query)).await?;
+        Ok(page.items)
     }
 
     /// A deployment.

@@ -96,15 +96,14 @@ pub(crate) async fn take(
 
 async fn nothing_to_do(context: &Context, client: &Client, mut answer: DeploymentAnswer) {
     let printer = &context.printer;
-    // A plan without steps need not name what runs: the environment does.
-    let place = Place::new(&answer.project, &answer.environment);
+    // A plan without steps need not name what runs: the deployments before do.
     let mut running = words::releases(&answer.plan);
-    if (running.is_none() || answer.urls.is_empty())
-        && let Ok(now) = client.environment(&place).await
-    {
-        running = running.or_else(|| words::current(&now));
-        for service in now.services {
-            answer.urls.entry(service.name).or_insert(service.urls);
+    if running.is_none() || answer.urls.is_empty() {
+        let place = Place::new(&answer.project, &answer.environment);
+        let (current, urls) = words::current(client, &place).await;
+        running = running.or(current);
+        for (service, reached) in urls {
+            answer.urls.entry(service).or_insert(reached);
         }
     }
     if printer.is_json() {

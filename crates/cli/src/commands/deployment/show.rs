@@ -19,15 +19,10 @@ pub(crate) async fn plan(context: &Context, args: PlanArgs) -> Result {
         context.printer.json(&answer);
         return Ok(());
     }
-    let running = if answer.plan.is_empty() && words::releases(&answer.plan).is_none() {
-        client
-            .environment(&place)
-            .await
-            .ok()
-            .and_then(|now| words::current(&now))
-    } else {
-        words::releases(&answer.plan)
-    };
+    let mut running = words::releases(&answer.plan);
+    if answer.plan.is_empty() && running.is_none() {
+        running = words::current(&client, &place).await.0;
+    }
     show(context, &answer, running);
     Ok(())
 }
