@@ -231,7 +231,7 @@ fn configure(name: &str, config: &str, given: &Given<'_>) -> anyhow::Result<Vec<
         ),
         "haproxy" => (
             format!(
-                "global\n nbthread 1\n maxconn 10000\ndefaults\n mode http\n timeout connect 5s\n timeout client 75s\n\
+                "global\n nbthread 1\n maxconn 4000\ndefaults\n mode http\n timeout connect 5s\n timeout client 75s\n\
                  \x20timeout server 60s\n option forwardfor\nfrontend f\n bind 127.0.0.1:{plain} backlog 4096\n\
                  \x20bind 127.0.0.1:{tls} ssl crt {both} backlog 4096\n default_backend b\nbackend b\n\
                  \x20http-reuse always\n server s 127.0.0.1:{up}\n"
