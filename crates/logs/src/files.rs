@@ -10,8 +10,8 @@ use std::time::Duration;
 use nonna_engine::{Code, Error, Result};
 use tokio::sync::{broadcast, oneshot};
 
+use crate::line::LogRecord;
 use crate::read::{ReadQuery, read};
-use crate::record::LogRecord;
 use crate::writer::{Live, Mark, Message, Writer};
 
 /// How often the writer is asked again when it has no room for a question.

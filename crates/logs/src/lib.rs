@@ -7,10 +7,14 @@
 #![forbid(unsafe_code)]
 
 mod files;
+pub mod intake;
+mod line;
 mod read;
-mod record;
+pub mod record;
+mod varint;
 mod writer;
 
 pub use files::{Follow, LogFiles, LogOptions, Subscription};
+pub use intake::Intake;
+pub use line::{LogRecord, MAX_LINE_BYTES};
 pub use read::ReadQuery;
-pub use record::{LogRecord, MAX_LINE_BYTES};

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use nonna_engine::{Code, Error, Result};
 
-use crate::record::LogRecord;
+use crate::line::LogRecord;
 
 /// Which records are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

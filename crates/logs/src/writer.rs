@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, oneshot};
 
-use crate::record::LogRecord;
+use crate::line::LogRecord;
 
 /// How much may wait to be written before the flush interval is over.
 const PENDING_BYTES: usize = 256 * 1024;
