@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::dockerfile::Dockerfile;
 use crate::context::{ContextStore, ExtraFile, TarOptions};
-use crate::detect::{self, SOURCE_FOLDER, Settings, Tree};
+use crate::detect::{self, Overrides, SOURCE_FOLDER, Settings, Tree};
 
 /// The largest Dockerfile that is read.
 const MAX_DOCKERFILE: u64 = 1024 * 1024;
@@ -53,6 +53,7 @@ impl Recipe {
             port: request.port,
             extra_ca,
             cache: request.service.to_string(),
+            overrides: Overrides::default(),
         };
         let plan = detect::detect(&tree, &settings)?;
         let mut extra = plan.files.clone();

@@ -5,150 +5,108 @@
 
 pub mod base_images;
 mod node;
+mod plan;
 mod procfile;
 mod python;
+mod reference;
+mod settings;
 mod start;
 mod static_site;
 mod tree;
+mod version;
+mod writer;
 
 #[cfg(test)]
 mod tests;
 
 use nonna_engine::{Code, Error, Result};
+use nonna_model::context::printable;
 
+pub use self::plan::{Decision, Plan};
+pub use self::reference::{Reference, markdown};
+pub use self::settings::{Cache, Overrides, Settings};
 pub use self::start::Start;
 pub use self::tree::{MAX_FILE, Tree};
-use crate::build::CA_SECRET;
-use crate::context::ExtraFile;
+pub use self::version::Version;
 
-/// Everything that can be detected, in the order in which it is looked for:
-/// the first one that recognises the folder decides.
-pub const DETECTORS: &[&dyn Detector] = &[&node::Node, &python::Python, &static_site::StaticSite];
+/// Everything that can be detected. Where several recognise a folder with the
+/// same [`Strength`], the first one decides: languages whose projects often
+/// have another's tools beside them stand before those others.
+pub const DETECTORS: &[&dyn Detector] = &[&python::Python, &node::Node, &static_site::StaticSite];
 
 /// The folder of the build context in which the app's source is put, beside
 /// what is generated.
 pub const SOURCE_FOLDER: &str = "src";
 
-/// Where the extra certificate authorities are while a step runs.
-const CA_FILE: &str = "/run/secrets/nonna-ca";
-/// What programs of all languages are told of them.
-const CA_VARIABLES: [&str; 7] = [
-    "SSL_CERT_FILE",
-    "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",
-    "NODE_EXTRA_CA_CERTS",
-    "npm_config_cafile",
-    "CARGO_HTTP_CAINFO",
-];
-
-/// What a build is given beside the source.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Where the app shall listen, if it listens.
-    pub port: Option<u16>,
-    /// Whether builds are given extra certificate authorities.
-    pub extra_ca: bool,
-    /// Whose caches of dependencies are used: builds with the same text share
-    /// them, others never do.
-    pub cache: String,
+/// How surely a folder is an app of a language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strength {
+    /// A file that other apps often have too: a page, a script.
+    Files,
+    /// The language's manifest, which names packages or tools, and nothing
+    /// that says how an app is started.
+    Packages,
+    /// The manifest, and what starts the app.
+    App,
 }
 
-impl Settings {
-    /// The port, or the one that apps have when nothing is said.
+impl Strength {
+    /// The weakest first.
+    pub const ALL: [Self; 3] = [Self::Files, Self::Packages, Self::App];
+
+    /// What it means, for the documentation.
     #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port.unwrap_or(nonna_model::service::DEFAULT_PORT)
-    }
-
-    /// The mounts of a step that fetches from the network and keeps what it
-    /// fetched in `folder`.
-    pub(crate) fn mounts(&self, what: &str, folder: &str) -> String {
-        let mut mounts = format!(
-            "--mount=type=cache,id=nonna-{}-{what},target={folder}",
-            self.cache
-        );
-        mounts.push_str(&self.ca_mount());
-        mounts
-    }
-
-    /// The mount of the extra certificate authorities, if there are any.
-    pub(crate) fn ca_mount(&self) -> String {
-        if self.extra_ca {
-            format!(" --mount=type=secret,id={CA_SECRET},target={CA_FILE}")
-        } else {
-            String::new()
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::App => {
+                "A manifest of the language, and what starts the app: a framework, a start script, an entry file, a build file."
+            }
+            Self::Packages => "A manifest alone, such as a `package.json` that only lists tools.",
+            Self::Files => "Loose files, such as a page or a script without a manifest.",
         }
-    }
-
-    /// The line that makes a build stage trust them. Never for the stage that
-    /// becomes the image.
-    pub(crate) fn ca_environment(&self) -> String {
-        if !self.extra_ca {
-            return String::new();
-        }
-        let all: Vec<String> = CA_VARIABLES
-            .iter()
-            .map(|name| format!("{name}={CA_FILE}"))
-            .collect();
-        format!("ENV {}\n", all.join(" "))
     }
 }
 
-/// How a recognised folder is built and run.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// What it is: `python`, `node` …
-    pub name: &'static str,
-    /// What was found.
+/// By what a folder is recognised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sign {
+    /// The file, or whatever it was.
     pub found: String,
-    /// Which rule chose the start command.
-    pub rule: String,
-    /// How the app is started.
-    pub start: Start,
-    /// Where it listens.
-    pub port: u16,
-    /// The generated Dockerfile.
-    pub dockerfile: String,
-    /// The images that it begins from.
-    pub base_images: Vec<String>,
-    /// Generated files that stand beside it.
-    pub files: Vec<ExtraFile>,
-    /// Leave files whose names begin with a dot out of the build.
-    pub without_hidden: bool,
-    /// What the user should know or could do better.
-    pub notes: Vec<String>,
+    /// How surely.
+    pub strength: Strength,
 }
 
-impl Plan {
-    /// The plan in words, a line each.
+impl Sign {
+    /// A sign of this strength.
     #[must_use]
-    pub fn explanation(&self) -> Vec<String> {
-        let mut lines = vec![
-            format!("{}: found {}", self.name, self.found),
-            format!("start command: {} ({})", self.start, self.rule),
-            format!("base image: {}", self.base_images.join(", ")),
-        ];
-        lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
-        lines
+    pub fn new(strength: Strength, found: impl Into<String>) -> Self {
+        Self {
+            found: found.into(),
+            strength,
+        }
     }
 }
 
 /// Recognises one kind of source.
 pub trait Detector: Sync {
-    /// Its name: `python`, `node` …
+    /// Its name, as `build.language` has it: `python`, `node` …
     fn name(&self) -> &'static str;
 
     /// What it looks for, for people.
     fn looks_for(&self) -> &'static str;
 
-    /// By what it recognises the folder; `None` if it does not.
+    /// What the documentation says of it.
+    fn reference(&self) -> Reference;
+
+    /// By what it recognises the folder; `None` if it does not. It only has to
+    /// be quick: a file that cannot be understood is [`Self::plan`]'s to report.
     ///
     /// # Errors
     /// A file that cannot be read.
-    fn sign(&self, tree: &Tree<'_>) -> Result<Option<String>>;
+    fn sign(&self, tree: &Tree<'_>) -> Result<Option<Sign>>;
 
-    /// How to build and run a folder that it recognised.
+    /// How to build and run a folder that it recognised, or that the user says
+    /// is of its kind.
     ///
     /// # Errors
     /// `NothingToBuild` when something is missing, such as a start command;
@@ -161,27 +119,62 @@ pub trait Detector: Sync {
 /// # Errors
 /// `NothingToBuild` with all that was looked for, and what the detector says.
 pub fn detect(tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
-    let mut recognised: Vec<(&dyn Detector, String)> = Vec::new();
+    if let Some(name) = &settings.overrides.language {
+        let detector = by_name(name)?;
+        let mut plan = detector.plan(tree, settings)?;
+        plan.notes
+            .push(format!("{name} is what `build.language` in nonna.toml says"));
+        return Ok(plan);
+    }
+    let mut recognised: Vec<(&dyn Detector, Sign)> = Vec::new();
     for detector in DETECTORS {
         if let Some(sign) = detector.sign(tree)? {
             recognised.push((*detector, sign));
         }
     }
-    let Some((winner, _)) = recognised.first() else {
+    // Stable: among equals the table's order stays.
+    recognised.sort_by_key(|(_, sign)| std::cmp::Reverse(sign.strength));
+    let Some((winner, best)) = recognised.first() else {
         return Err(nothing(tree));
     };
     let mut plan = winner.plan(tree, settings)?;
     for (other, sign) in recognised.iter().skip(1) {
         // A page among an app's files is no second app.
-        if other.name() != static_site::StaticSite.name() {
-            plan.notes.push(format!(
-                "{} was recognised too (by {sign}), but {} is looked for first; a Dockerfile would decide otherwise",
-                other.name(),
-                winner.name()
-            ));
+        if sign.strength == Strength::Files {
+            continue;
         }
+        let why = if sign.strength == best.strength {
+            format!("{} is looked for first", winner.name())
+        } else {
+            format!(
+                "{} ({}) also says how the app is started",
+                winner.name(),
+                best.found
+            )
+        };
+        plan.notes.push(format!(
+            "{} was recognised too (by {}), but {why}; `build.language = \"{}\"` in nonna.toml would decide otherwise",
+            other.name(),
+            sign.found,
+            other.name()
+        ));
     }
     Ok(plan)
+}
+
+fn by_name(name: &str) -> Result<&'static dyn Detector> {
+    let found = DETECTORS.iter().find(|detector| detector.name() == name);
+    found.copied().ok_or_else(|| {
+        let names: Vec<&str> = DETECTORS.iter().map(|detector| detector.name()).collect();
+        Error::user(
+            Code::InvalidInput,
+            format!(
+                "`build.language` is `{}`, which is no language that Nonna knows.",
+                printable(name)
+            ),
+        )
+        .hint(format!("There are: {}.", names.join(", ")))
+    })
 }
 
 fn nothing(tree: &Tree<'_>) -> Error {
@@ -199,4 +192,19 @@ fn nothing(tree: &Tree<'_>) -> Error {
 /// A recognised language of which too little is known to go on.
 pub(crate) fn incomplete(what: impl Into<String>, hint: impl Into<String>) -> Error {
     Error::user(Code::NothingToBuild, what).hint(hint)
+}
+
+/// What starts an app of which nothing says so: the user's own words, or, where
+/// replicas get a command anyway, nothing at all. `None`: there is neither.
+pub(crate) fn given_start(settings: &Settings) -> Option<(Start, String)> {
+    let overrides = &settings.overrides;
+    if let Some(line) = &overrides.start {
+        return Some((Start::from_line(line), writer::overruled("start")));
+    }
+    overrides.command_is_given.then(|| {
+        (
+            Start::exec(&["false"]),
+            "the service's own `command` replaces it".to_owned(),
+        )
+    })
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use nonna_engine::Result;
+use nonna_model::context::printable;
 use serde::Deserialize;
 
-use super::base_images::{self, NODE, NODES};
+use super::base_images::{self, NODES};
 use super::procfile::Procfile;
 use super::start::Start;
 use super::tree::{Tree, unclear};
-use super::{Detector, Plan, SOURCE_FOLDER, Settings, incomplete};
+use super::version::{self, Dialect, Range, asked, is_numbers};
+use super::writer::{Writer, Written};
+use super::{Cache, Detector, Plan, Reference, Settings, Sign, Strength, Version, given_start, incomplete};
 
 /// What an app is started from when `package.json` does not say it.
 const ENTRIES: [&str; 6] = [
@@ -20,6 +23,7 @@ const ENTRIES: [&str; 6] = [
     "server.mjs",
     "index.mjs",
 ];
+const NPM: Cache = Cache::shared("npm", "/root/.npm");
 const LOCKFILES: [&str; 2] = ["package-lock.json", "npm-shrinkwrap.json"];
 /// Lockfiles of other package managers, which are said not to be used.
 const FOREIGN_LOCKFILES: [&str; 4] = ["yarn.lock", "pnpm-lock.yaml", "bun.lock", "bun.lockb"];
@@ -87,23 +91,27 @@ impl Detector for Node {
         "package.json"
     }
 
-    fn sign(&self, tree: &Tree<'_>) -> Result<Option<String>> {
+    fn reference(&self) -> Reference {
+        Reference {
+            title: "Node.js",
+            ..Reference::default()
+        }
+    }
+
+    fn sign(&self, tree: &Tree<'_>) -> Result<Option<Sign>> {
         if !tree.has("package.json") {
             return Ok(None);
         }
         // Beside another language a package.json often only has its tools.
-        let package = Package::read(tree)?;
-        let has_other = tree.has("manage.py") || tree.has("requirements.txt") || tree.has("pyproject.toml");
-        if has_other && package.start(tree).is_none() {
-            return Ok(None);
-        }
-        Ok(Some("package.json".to_owned()))
+        let starts = Package::read(tree).map_or(true, |package| package.start(tree).is_some());
+        let strength = if starts { Strength::App } else { Strength::Packages };
+        Ok(Some(Sign::new(strength, "package.json")))
     }
 
     fn plan(&self, tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
         let package = Package::read(tree)?;
-        let (version, why) = version(tree, &package)?;
-        let mut notes = vec![format!("Node.js {version}: {why}")];
+        let version = version(tree, &package)?;
+        let mut notes = Vec::new();
         let procfile = Procfile::read(tree)?;
         if let Some(procfile) = &procfile {
             notes.extend(procfile.notes());
@@ -111,15 +119,18 @@ impl Detector for Node {
         let web = procfile
             .and_then(|procfile| procfile.web)
             .map(|web| (web, "`web` in the Procfile".to_owned()));
-        let (start, rule) = web.or_else(|| package.start(tree)).ok_or_else(|| {
-            incomplete(
-                "This is Node.js (package.json), but nothing says how to start it.",
-                format!(
-                    "Add a `start` script to package.json, a line `web: COMMAND` to a Procfile, or one of {}.",
-                    ENTRIES.join(", ")
-                ),
-            )
-        })?;
+        let (start, rule) = web
+            .or_else(|| package.start(tree))
+            .or_else(|| given_start(settings))
+            .ok_or_else(|| {
+                incomplete(
+                    "This is Node.js (package.json), but nothing says how to start it.",
+                    format!(
+                        "Add a `start` script to package.json, a line `web: COMMAND` to a Procfile, or one of {}.",
+                        ENTRIES.join(", ")
+                    ),
+                )
+            })?;
         let lockfile = tree.first(&LOCKFILES);
         if lockfile.is_none() {
             if let Some(foreign) = tree.first(&FOREIGN_LOCKFILES) {
@@ -128,23 +139,16 @@ impl Detector for Node {
                 notes.push("no package-lock.json: every build may get other versions".to_owned());
             }
         }
-        let image = base_images::node(&version);
-        let dockerfile = dockerfile(tree, &package, settings, &image, lockfile, &start);
-        Ok(Plan {
-            name: self.name(),
-            found: lockfile.map_or_else(
-                || "package.json".to_owned(),
-                |lock| format!("package.json, {lock}"),
-            ),
-            rule,
-            start,
-            port: settings.port(),
-            dockerfile,
-            base_images: vec![image],
-            files: Vec::new(),
-            without_hidden: false,
-            notes,
-        })
+        let image = base_images::node(&version.version);
+        let written = dockerfile(tree, &package, settings, &image, lockfile, start, rule);
+        let found = lockfile.map_or_else(
+            || "package.json".to_owned(),
+            |lock| format!("package.json, {lock}"),
+        );
+        let mut plan = Plan::new(self.name(), found, written);
+        plan.versions = vec![version];
+        plan.notes = notes;
+        Ok(plan)
     }
 }
 
@@ -154,8 +158,9 @@ fn dockerfile(
     settings: &Settings,
     image: &str,
     lockfile: Option<&str>,
-    start: &Start,
-) -> String {
+    start: Start,
+    rule: String,
+) -> Written {
     let builds = package.scripts.contains_key("build");
     // What runs while dependencies are installed may be a file of the app's.
     let early = ["preinstall", "install", "postinstall", "prepare"]
@@ -167,164 +172,100 @@ fn dockerfile(
                 .as_str()
                 .is_some_and(|v| v.starts_with("file:") || v.starts_with("link:"))
         });
-    let mounts = settings.mounts("npm", "/root/.npm");
     let install = if lockfile.is_some() {
         "npm ci"
     } else {
         "npm install"
     };
     let omit = if builds { "" } else { " --omit=dev" };
-    let mut text = format!(
-        "FROM {image} AS build\n\
-         WORKDIR /app\n\
-         ENV npm_config_update_notifier=false npm_config_fund=false npm_config_audit=false\n\
-         {}",
-        settings.ca_environment()
-    );
+    let mut writer = Writer::new(settings);
+    writer
+        .build_stage(image, "build")
+        .line("WORKDIR /app")
+        .environment(&[
+            ("npm_config_update_notifier", "false"),
+            ("npm_config_fund", "false"),
+            ("npm_config_audit", "false"),
+        ]);
     if early {
-        text.push_str(&format!("COPY {SOURCE_FOLDER}/ ./\n"));
+        writer.copy_source();
     } else {
-        let files: Vec<String> = std::iter::once("package.json")
+        let files: Vec<&str> = std::iter::once("package.json")
             .chain(lockfile)
             .chain(tree.first(&[".npmrc"]))
-            .map(|file| format!("{SOURCE_FOLDER}/{file}"))
             .collect();
-        text.push_str(&format!("COPY {} ./\n", files.join(" ")));
+        writer.copy_files(&files, "./");
     }
     if package.has_dependencies() || early {
-        text.push_str(&format!("RUN {mounts} {install}{omit}\n"));
+        writer.install(&[NPM], &format!("{install}{omit}"), "npm's lockfile");
     }
     if !early {
-        text.push_str(&format!("COPY {SOURCE_FOLDER}/ ./\n"));
+        writer.copy_source();
     }
     if builds {
-        text.push_str(&format!("RUN {mounts} npm run build\n"));
+        writer.build(&[NPM], "npm run build", "`scripts.build` in package.json");
         if package.has_dependencies() {
-            text.push_str(&format!("RUN {mounts} npm prune --omit=dev\n"));
+            writer.run(&[NPM], "npm prune --omit=dev");
         }
     }
-    let port = settings.port();
-    text.push_str(&format!(
-        "FROM {image}\n\
-         ENV NODE_ENV=production PORT={port} PATH=/app/node_modules/.bin:$PATH\n\
-         WORKDIR /app\n\
-         COPY --from=build --chown=node:node /app ./\n\
-         USER node\n\
-         EXPOSE {port}\n\
-         {}\n",
-        start.cmd()
-    ));
-    text
+    let port = settings.port().to_string();
+    writer
+        .final_stage(image)
+        .environment(&[
+            ("NODE_ENV", "production"),
+            ("PORT", &port),
+            ("PATH", "/app/node_modules/.bin:$PATH"),
+        ])
+        .line("WORKDIR /app")
+        .copy_from("build", "/app", "./", Some("node"));
+    writer.finish("node", start, rule)
 }
 
-/// The tag's version, and why.
-fn version(tree: &Tree<'_>, package: &Package) -> Result<(String, String)> {
-    for file in [".nvmrc", ".node-version"] {
-        if let Some(line) = tree.first_line(file)? {
-            let version = from_file(&line).ok_or_else(|| {
-                unclear(
-                    file,
-                    &format!(
-                        "`{}` is no version of Node.js",
-                        nonna_model::context::printable(&line)
-                    ),
-                    "Write a version such as `22` or `22.11.0`, or `lts/*`.",
-                )
-            })?;
-            return Ok((version, format!("{file} asks for it")));
-        }
+/// The release of Node.js.
+fn version(tree: &Tree<'_>, package: &Package) -> Result<Version> {
+    const WHAT: &str = "Node.js";
+    if let Some(asked) = asked(tree, &[".nvmrc", ".node-version"], &["node", "nodejs"])? {
+        let version = from_file(&asked.version).ok_or_else(|| {
+            asked.is_no_version_of(WHAT, "Write a version such as `22` or `22.11.0`, or `lts/*`.")
+        })?;
+        return Ok(Version::new(WHAT, version, asked.why()));
     }
     let range = package.engines.get("node").and_then(serde_json::Value::as_str);
-    let Some(range) = range.map(str::trim).filter(|range| !range.is_empty()) else {
-        return Ok((NODE.to_string(), "nothing asks for another".to_owned()));
+    let Some(text) = range.map(str::trim).filter(|range| !range.is_empty()) else {
+        return Ok(Version::new(WHAT, NODES[0], "nothing asks for another"));
     };
-    let why = format!("`engines.node` is `{range}`");
-    if let Some(major) = NODES.iter().find(|major| allows(range, **major)) {
-        return Ok((major.to_string(), why));
-    }
-    // None of the supported ones: the one that is named, whatever it is.
-    numbers(range)
-        .map(|numbers| (numbers.0.to_string(), why))
+    let why = format!("`engines.node` in package.json is `{}`", printable(text));
+    // Where none of the supported lines fits: the one that is named, whatever it is.
+    let range = Range::parse(text, Dialect::Npm);
+    let version = range.as_ref().and_then(|range| {
+        version::choose(&NODES, range)
+            .map(str::to_owned)
+            .or_else(|| range.named())
+    });
+    version
+        .map(|version| Version::new(WHAT, version, why))
         .ok_or_else(|| {
             unclear(
                 "package.json",
-                &format!(
-                    "`engines.node` is `{}`, which no Node.js fits",
-                    nonna_model::context::printable(range)
-                ),
+                &format!("`engines.node` is `{}`, which no Node.js fits", printable(text)),
                 "Write a range such as `>=22` or `22.x`.",
             )
         })
 }
 
+/// A version as `.nvmrc` and the version managers have it.
 fn from_file(line: &str) -> Option<String> {
     let line = line.trim();
     match line {
-        "node" | "stable" | "lts/*" | "lts" => return Some(NODE.to_string()),
-        "lts/krypton" => return Some("24".to_owned()),
-        "lts/jod" => return Some("22".to_owned()),
-        "lts/iron" => return Some("20".to_owned()),
-        "lts/hydrogen" => return Some("18".to_owned()),
+        "node" | "stable" | "lts/*" | "lts" | "latest" => return Some(NODES[0].to_owned()),
+        "lts/krypton" | "lts-krypton" => return Some("24".to_owned()),
+        "lts/jod" | "lts-jod" => return Some("22".to_owned()),
+        "lts/iron" | "lts-iron" => return Some("20".to_owned()),
+        "lts/hydrogen" | "lts-hydrogen" => return Some("18".to_owned()),
         _ => {}
     }
-    let version = line.trim_start_matches('v');
-    let parts: Vec<&str> = version.split('.').collect();
-    let ok = parts.len() <= 3
-        && parts
-            .iter()
-            .all(|part| !part.is_empty() && part.len() < 5 && part.bytes().all(|b| b.is_ascii_digit()));
-    ok.then(|| version.to_owned())
-}
-
-/// Major, minor and patch, as far as they are given.
-fn numbers(text: &str) -> Option<(u32, Option<u32>, Option<u32>)> {
-    let text = text.trim_start_matches(|c: char| !c.is_ascii_digit());
-    let end = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
-    let mut parts = text.get(..end)?.split('.').map(|part| part.parse().ok());
-    Some((parts.next()??, parts.next().flatten(), parts.next().flatten()))
-}
-
-/// Whether the newest release of this major version fits an npm range.
-fn allows(range: &str, major: u32) -> bool {
-    range.split("||").any(|alternative| {
-        let alternative = alternative.trim();
-        if let Some((from, to)) = alternative.split_once(" - ") {
-            return numbers(from).is_none_or(|from| major >= from.0)
-                && numbers(to).is_none_or(|to| major <= to.0);
-        }
-        // `>= 18` is one comparator, however it is spaced.
-        let mut glued = alternative.to_owned();
-        for operator in [">=", "<=", ">", "<", "=", "^", "~"] {
-            while glued.contains(&format!("{operator} ")) {
-                glued = glued.replace(&format!("{operator} "), operator);
-            }
-        }
-        glued.split_whitespace().all(|comparator| fits(comparator, major))
-    })
-}
-
-fn fits(comparator: &str, major: u32) -> bool {
-    let Some((number, minor, patch)) = numbers(comparator) else {
-        return matches!(comparator, "*" | "x" | "latest" | "lts/*");
-    };
-    if comparator.starts_with(">=") {
-        major >= number
-    } else if comparator.starts_with("<=") {
-        // `<=20` takes all of 20; `<=20.1.0` does not take its newest.
-        major < number || (major == number && minor.is_none())
-    } else if comparator.starts_with('>') {
-        // The newest of a major is newer than any that is named of it.
-        major > number || (major == number && minor.is_some())
-    } else if comparator.starts_with('<') {
-        major < number
-    } else if comparator.starts_with('^') || patch.is_none() && minor.is_none() {
-        major == number
-    } else {
-        // A minor or patch version: only its own image has it.
-        false
-    }
+    let version = line.trim_start_matches('v').trim_end_matches(".x");
+    (is_numbers(version) && version.split('.').count() <= 3).then(|| version.to_owned())
 }
 
 #[cfg(test)]
@@ -332,36 +273,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn npm_ranges_choose_a_supported_major() {
-        for (range, expected) in [
-            (">=18", Some(22)),
-            (">= 18", Some(22)),
-            ("^20.1.0", Some(20)),
-            ("20.x", Some(20)),
-            ("18 || 20", Some(20)),
-            (">=18 <21", Some(20)),
-            (">=18.0.0 <=20", Some(20)),
-            ("18 - 20", Some(20)),
-            ("*", Some(22)),
-            (">22", Some(24)),
-            (">22.1.0", Some(22)),
-            ("<20", Some(18)),
-            ("16", None),
-            ("~20.1.0", None),
-        ] {
-            assert_eq!(
-                NODES.iter().copied().find(|major| allows(range, *major)),
-                expected,
-                "{range}"
-            );
-        }
-    }
-
-    #[test]
     fn version_files_are_read_as_nvm_does() {
         for (line, expected) in [
             ("22", Some("22")),
             ("v20.11.0", Some("20.11.0")),
+            ("20.x", Some("20")),
             ("lts/*", Some("22")),
             ("lts/iron", Some("20")),
             ("22; rm -rf /", None),

@@ -6,7 +6,8 @@ use nonna_engine::Result;
 use super::base_images::BUSYBOX;
 use super::start::Start;
 use super::tree::Tree;
-use super::{Detector, Plan, SOURCE_FOLDER, Settings, incomplete};
+use super::writer::Writer;
+use super::{Detector, Plan, Reference, SOURCE_FOLDER, Settings, Sign, Strength, incomplete};
 use crate::context::ExtraFile;
 
 /// Where pages are looked for; the first one that has an `index.html`.
@@ -68,8 +69,21 @@ impl Detector for StaticSite {
         "index.html, at the top or in public/, dist/, build/, _site/ or site/"
     }
 
-    fn sign(&self, tree: &Tree<'_>) -> Result<Option<String>> {
-        Ok(folder(tree).map(|(_, path)| path))
+    fn reference(&self) -> Reference {
+        Reference {
+            title: "Static sites",
+            start: vec!["the web server of busybox, with the folder".to_owned()],
+            images: format!("`{BUSYBOX}` alone: about 1 MB of memory."),
+            notes: vec![
+                "A `404.html` is the page for what is not there.".to_owned(),
+                "Files whose names begin with a dot are not served.".to_owned(),
+            ],
+            ..Reference::default()
+        }
+    }
+
+    fn sign(&self, tree: &Tree<'_>) -> Result<Option<Sign>> {
+        Ok(folder(tree).map(|(_, path)| Sign::new(Strength::Files, path)))
     }
 
     fn plan(&self, tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
@@ -77,7 +91,6 @@ impl Detector for StaticSite {
             folder(tree).ok_or_else(|| incomplete("There is no index.html.", "Add one, or a Dockerfile."))?;
         let source = join(SOURCE_FOLDER, folder);
         let source = source.trim_end_matches('/');
-        let port = settings.port();
         let mut config = String::new();
         if tree.has(&join(folder, "404.html")) {
             config.push_str("E404:/srv/404.html\n");
@@ -85,32 +98,22 @@ impl Detector for StaticSite {
         for (ending, kind) in MIME_TYPES {
             config.push_str(&format!(".{ending}:{kind}\n"));
         }
+        let port = settings.port().to_string();
+        let mut writer = Writer::new(settings);
+        writer
+            .final_stage(BUSYBOX)
+            .line(&format!("COPY {CONFIG} /etc/httpd.conf"))
+            .line(&format!("COPY {source}/ /srv/"))
+            .environment(&[("PORT", &port)]);
         let start = Start::Shell("httpd -f -p $PORT -h /srv -c /etc/httpd.conf".to_owned());
-        let dockerfile = format!(
-            "FROM {BUSYBOX}\n\
-             COPY {CONFIG} /etc/httpd.conf\n\
-             COPY {source}/ /srv/\n\
-             ENV PORT={port}\n\
-             EXPOSE {port}\n\
-             USER 65534:65534\n\
-             {}\n",
-            start.cmd()
-        );
-        Ok(Plan {
-            name: self.name(),
-            rule: "the files are served as they are".to_owned(),
-            found: path,
-            start,
-            port,
-            dockerfile,
-            base_images: vec![BUSYBOX.to_owned()],
-            files: vec![ExtraFile {
-                path: CONFIG.to_owned(),
-                content: Bytes::from(config),
-            }],
-            // `.env` and the like are nobody's pages.
-            without_hidden: true,
-            notes: Vec::new(),
-        })
+        let written = writer.finish("65534:65534", start, "the files are served as they are");
+        let mut plan = Plan::new(self.name(), path, written);
+        plan.files = vec![ExtraFile {
+            path: CONFIG.to_owned(),
+            content: Bytes::from(config),
+        }];
+        // `.env` and the like are nobody's pages.
+        plan.without_hidden = true;
+        Ok(plan)
     }
 }

@@ -36,6 +36,28 @@ impl<'a> Tree<'a> {
             .any(|file| file.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
     }
 
+    /// Whether anything is called so.
+    #[must_use]
+    pub fn exists(&self, path: &str) -> bool {
+        self.manifest.get(path).is_some() || self.has_folder(path)
+    }
+
+    /// The files in a folder itself (`""`: at the top) whose names end so.
+    pub fn ending<'p>(
+        &self,
+        folder: &'p str,
+        ending: &'p str,
+    ) -> impl Iterator<Item = &'a str> + use<'a, 'p> {
+        self.files().filter(move |file| {
+            let name = if folder.is_empty() {
+                Some(*file)
+            } else {
+                file.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'))
+            };
+            name.is_some_and(|name| !name.contains('/') && name.ends_with(ending))
+        })
+    }
+
     /// The first of these that there is.
     #[must_use]
     pub fn first<'p>(&self, paths: &[&'p str]) -> Option<&'p str> {
@@ -102,6 +124,15 @@ impl<'a> Tree<'a> {
             _ => format!("the build context has {}", top.join(", ")),
         }
     }
+}
+
+/// A file that says what cannot be understood, on this line (from 1).
+pub(super) fn unclear_at(path: &str, line: usize, why: &str, hint: &str) -> Error {
+    Error::user(
+        Code::InvalidInput,
+        format!("`{}`, line {line}, cannot be used: {why}.", printable(path)),
+    )
+    .hint(hint)
 }
 
 /// A file that says what cannot be understood.

@@ -11,13 +11,19 @@ use super::base_images;
 use super::procfile::Procfile;
 use super::start::Start;
 use super::tree::Tree;
-use super::{Detector, Plan, SOURCE_FOLDER, Settings, incomplete};
+use super::version::Dialect;
+use super::writer::{USER, Writer, Written};
+use super::{
+    Cache, Detector, Plan, Reference, SOURCE_FOLDER, Settings, Sign, Strength, given_start, incomplete,
+};
 use crate::context::ExtraFile;
 
 /// What is run when nothing else says how to start.
 const SCRIPTS: [&str; 5] = ["main.py", "app.py", "server.py", "run.py", "bot.py"];
 /// Where the requirements from a `pyproject.toml` are written.
 const GENERATED: &str = "requirements.generated.txt";
+
+const PIP: Cache = Cache::shared("pip", "/root/.cache/pip");
 
 /// A `requirements.txt` and the like.
 pub(super) struct Python;
@@ -31,46 +37,62 @@ impl Detector for Python {
         "requirements.txt, pyproject.toml, manage.py, main.py or app.py"
     }
 
-    fn sign(&self, tree: &Tree<'_>) -> Result<Option<String>> {
-        let sign = tree.first(&[
-            "requirements.txt",
-            "pyproject.toml",
-            "manage.py",
-            "main.py",
-            "app.py",
-        ]);
-        Ok(sign.map(str::to_owned))
+    fn reference(&self) -> Reference {
+        Reference {
+            title: "Python",
+            ..Reference::default()
+        }
+    }
+
+    fn sign(&self, tree: &Tree<'_>) -> Result<Option<Sign>> {
+        let script = tree.first(&SCRIPTS);
+        if tree.has("manage.py") {
+            return Ok(Some(Sign::new(Strength::App, "manage.py")));
+        }
+        let manifest = tree.first(&["requirements.txt", "pyproject.toml"]);
+        Ok(match (manifest, script) {
+            (Some(manifest), Some(script)) => {
+                Some(Sign::new(Strength::App, format!("{manifest} and {script}")))
+            }
+            (Some(manifest), None) => Some(Sign::new(Strength::Packages, manifest)),
+            (None, Some(script)) => Some(Sign::new(Strength::Files, script)),
+            (None, None) => None,
+        })
     }
 
     fn plan(&self, tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
         let requirements = Requirements::read(tree)?;
-        let (version, why) = version::choose(tree, requirements.python.as_deref())?;
-        let mut notes = vec![format!("Python {version}: {why}")];
-        notes.extend(requirements.notes.iter().cloned());
+        let wanted = requirements.python.clone().map(|range| version::Wanted {
+            range,
+            dialect: Dialect::Pep440,
+            file: "pyproject.toml",
+            field: "requires-python",
+        });
+        let version = version::choose(tree, wanted.as_ref())?;
+        let mut notes = requirements.notes.clone();
         let procfile = Procfile::read(tree)?;
         if let Some(procfile) = &procfile {
             notes.extend(procfile.notes());
         }
+        let plain = |(start, rule): (Start, String)| app::Found {
+            start,
+            rule,
+            folder: None,
+            note: None,
+        };
         let web = procfile
             .and_then(|procfile| procfile.web)
-            .map(|start| app::Found {
-                start,
-                rule: "`web` in the Procfile".to_owned(),
-                folder: None,
-                note: None,
-            });
+            .map(|start| plain((start, "`web` in the Procfile".to_owned())));
         let found = match web {
             Some(web) => Some(web),
             None => app::find(tree, &requirements)?,
         };
-        let found = found.or_else(|| {
-            tree.first(&SCRIPTS).map(|script| app::Found {
-                start: Start::exec(&["python", script]),
-                rule: format!("there is {script}"),
-                folder: None,
-                note: None,
+        let found = found
+            .or_else(|| {
+                tree.first(&SCRIPTS)
+                    .map(|script| plain((Start::exec(&["python", script]), format!("there is {script}"))))
             })
-        });
+            .or_else(|| given_start(settings).map(plain));
         let found = found.ok_or_else(|| {
             incomplete(
                 "This is Python, but nothing says how to start it.",
@@ -81,27 +103,19 @@ impl Detector for Python {
             )
         })?;
         notes.extend(found.note.clone());
-        let image = base_images::python(&version);
+        let image = base_images::python(&version.version);
         let files = requirements.generated.as_ref().map(|text| ExtraFile {
             path: GENERATED.to_owned(),
             content: text.clone().into(),
         });
-        Ok(Plan {
-            name: self.name(),
-            found: requirements
-                .found
-                .clone()
-                .or(self.sign(tree)?)
-                .unwrap_or_default(),
-            dockerfile: dockerfile(tree, &requirements, settings, &image, &found)?,
-            rule: found.rule,
-            start: found.start,
-            port: settings.port(),
-            base_images: vec![image],
-            files: files.into_iter().collect(),
-            without_hidden: false,
-            notes,
-        })
+        let sign = self.sign(tree)?.map(|sign| sign.found);
+        let found_by = requirements.found.clone().or(sign).unwrap_or_default();
+        let written = dockerfile(tree, &requirements, settings, &image, found)?;
+        let mut plan = Plan::new(self.name(), found_by, written);
+        plan.versions = vec![version];
+        plan.files = files.into_iter().collect();
+        plan.notes = notes;
+        Ok(plan)
     }
 }
 
@@ -110,43 +124,36 @@ fn dockerfile(
     requirements: &Requirements,
     settings: &Settings,
     image: &str,
-    found: &app::Found,
-) -> Result<String> {
-    let mut text = format!(
-        "FROM {image} AS build\n\
-         ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore\n\
-         {}\
-         RUN python -m venv --without-pip /opt/venv\n\
-         WORKDIR /app\n",
-        settings.ca_environment()
-    );
+    found: app::Found,
+) -> Result<Written> {
+    let mut writer = Writer::new(settings);
+    writer
+        .build_stage(image, "build")
+        .environment(&[
+            ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+            ("PIP_NO_INPUT", "1"),
+            ("PIP_ROOT_USER_ACTION", "ignore"),
+        ])
+        .line("RUN python -m venv --without-pip /opt/venv")
+        .line("WORKDIR /app");
     let file = if requirements.generated.is_some() {
-        text.push_str(&format!("COPY {GENERATED} ./\n"));
+        writer.line(&format!("COPY {GENERATED} ./"));
         Some(GENERATED)
     } else if requirements.needs_source {
-        text.push_str(&format!("COPY {SOURCE_FOLDER}/ ./\n"));
+        writer.copy_source();
         Some("requirements.txt")
     } else {
-        for file in &requirements.files {
-            // The exec form, because a path may have a space.
-            let folder = file
-                .rsplit_once('/')
-                .map_or("./".to_owned(), |(folder, _)| format!("./{folder}/"));
-            let words = [format!("{SOURCE_FOLDER}/{file}"), folder];
-            text.push_str(&format!(
-                "COPY {}\n",
-                serde_json::to_string(&words).unwrap_or_default()
-            ));
-        }
+        writer.copy_in_place(&requirements.files);
         requirements.files.first().map(|_| "requirements.txt")
     };
     if let Some(file) = file {
-        let mounts = settings.mounts("pip", "/root/.cache/pip");
-        text.push_str(&format!(
-            "RUN {mounts} python -m pip --python /opt/venv/bin/python install -r {file}\n"
-        ));
+        writer.install(
+            &[PIP],
+            &format!("python -m pip --python /opt/venv/bin/python install -r {file}"),
+            "there is requirements.txt",
+        );
     }
-    let port = settings.port();
+    let port = settings.port().to_string();
     let workdir = found
         .folder
         .as_deref()
@@ -156,27 +163,25 @@ fn dockerfile(
     } else {
         "/app"
     };
-    text.push_str(&format!(
-        "FROM {image}\n\
-         ENV PATH=/opt/venv/bin:$PATH PYTHONPATH={path} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT={port}\n\
-         RUN groupadd --gid 10001 app && useradd --uid 10001 --gid app --home-dir /app --no-create-home app\n\
-         WORKDIR /app\n\
-         COPY --from=build /opt/venv /opt/venv\n\
-         COPY --chown=app:app {SOURCE_FOLDER}/ ./\n",
-    ));
+    writer
+        .final_stage(image)
+        .environment(&[
+            ("PATH", "/opt/venv/bin:$PATH"),
+            ("PYTHONPATH", path),
+            ("PYTHONUNBUFFERED", "1"),
+            ("PYTHONDONTWRITEBYTECODE", "1"),
+            ("PORT", &port),
+        ])
+        .add_user("/app")
+        .line("WORKDIR /app")
+        .copy_from("build", "/opt/venv", "/opt/venv", None)
+        .line(&format!("COPY --chown=app:app {SOURCE_FOLDER}/ ./"));
     if app::wants_collectstatic(tree, requirements)? {
         // The settings often insist on a key that files do not need.
-        text.push_str(
-            "RUN SECRET_KEY=build DJANGO_SECRET_KEY=build python manage.py collectstatic --noinput\n",
-        );
+        writer.line("RUN SECRET_KEY=build DJANGO_SECRET_KEY=build python manage.py collectstatic --noinput");
     }
-    text.push_str(&format!(
-        "RUN chown app:app /app\n\
-         WORKDIR {workdir}\n\
-         USER app\n\
-         EXPOSE {port}\n\
-         {}\n",
-        found.start.cmd()
-    ));
-    Ok(text)
+    writer
+        .line("RUN chown app:app /app")
+        .line(&format!("WORKDIR {workdir}"));
+    Ok(writer.finish(USER, found.start, found.rule))
 }
