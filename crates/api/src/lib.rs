@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use nonna_engine::Error;
 use nonna_engine::event::Outcome;
+use nonna_model::folder::Words;
 use nonna_model::plan::Plan;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -90,6 +91,21 @@ pub struct DesiredRequest {
     /// The text of `nonna.toml`; empty: all defaults.
     #[serde(default)]
     pub manifest: String,
+    /// The texts of the other files that say something of the services, by
+    /// path: `Procfile`, `app.json`, or a Compose file and those it names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// The Compose file among `files` that decides alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compose: Option<String>,
+    /// The variables that a Compose file takes from the environment of whoever
+    /// deploys it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
+    /// Secrets that will be set before the deployment: a plan counts them as
+    /// set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promised_secrets: Vec<String>,
     /// For each service that is built: the digest of its build context, which
     /// was sent before.
     #[serde(default)]
@@ -102,12 +118,38 @@ pub struct DesiredRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Also remove services of the environment that the manifest no longer
-    /// has.
+    /// has. Process types that are gone from a Procfile, and have no volume,
+    /// are removed without it.
     #[serde(default)]
     pub prune: bool,
     /// A new release even where nothing differs.
     #[serde(default)]
     pub force: bool,
+}
+
+impl DesiredRequest {
+    /// A request for what these words of a folder say.
+    #[must_use]
+    pub fn of_words(words: Words) -> Self {
+        Self {
+            manifest: words.manifest,
+            files: words.files,
+            compose: words.compose,
+            variables: words.variables,
+            ..Self::default()
+        }
+    }
+
+    /// The words that it is about.
+    #[must_use]
+    pub fn words(&self) -> Words {
+        Words {
+            manifest: self.manifest.clone(),
+            files: self.files.clone(),
+            compose: self.compose.clone(),
+            variables: self.variables.clone(),
+        }
+    }
 }
 
 /// `POST …/deployments`

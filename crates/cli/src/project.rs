@@ -7,72 +7,124 @@ use std::path::{Path, PathBuf};
 use nonna_client::Place;
 use nonna_engine::{Code, Error};
 use nonna_model::Name;
-use nonna_model::manifest::{self, FILE_NAME, Manifest};
+use nonna_model::folder::{self, Ask, Declared, Folder};
+use nonna_model::manifest::{FILE_NAME, Manifest, Problems};
 
 use crate::args::GlobalArgs;
 use crate::fail::{Failure, Result};
+
+/// The largest file that is read for what it says of services, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// A folder on the disk, as the model reads it.
+#[derive(Debug)]
+pub(crate) struct DiskFolder(PathBuf);
+
+impl Folder for DiskFolder {
+    fn text(&self, path: &str) -> std::result::Result<Option<String>, String> {
+        let file = self.0.join(path);
+        let found = match fs::metadata(&file) {
+            Ok(found) => found,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        if !found.is_file() {
+            return if found.is_dir() {
+                Ok(None)
+            } else {
+                Err("it is no ordinary file".to_owned())
+            };
+        }
+        if found.len() > MAX_FILE {
+            return Err(format!("it has more than {MAX_FILE} bytes"));
+        }
+        match fs::read(&file) {
+            Ok(bytes) => String::from_utf8(bytes)
+                .map(Some)
+                .map_err(|_| "it is no text in UTF-8".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.0.join(path).is_file()
+    }
+
+    fn shown(&self, path: &str) -> String {
+        shown(&self.0.join(path))
+    }
+}
 
 /// A project's folder and its manifest.
 #[derive(Debug)]
 pub(crate) struct Project {
     /// The folder that the manifest's paths start from.
     pub(crate) folder: PathBuf,
-    /// The manifest's text; empty where there is none.
-    pub(crate) text: String,
     /// The manifest.
     pub(crate) manifest: Manifest,
+    /// The Compose file that was named, relative to the folder.
+    pub(crate) compose: Option<String>,
 }
 
 impl Project {
     /// The project of a folder: that of the nearest `nonna.toml` in it or
-    /// above, else the folder itself with no manifest.
+    /// above, else the folder itself with no manifest. A Compose file is a
+    /// project of its own.
     pub(crate) fn find(start: Option<&Path>) -> Result<Self> {
         let given = start.unwrap_or_else(|| Path::new("."));
         let start = fs::canonicalize(given).map_err(|error| no_folder(given, &error))?;
         if start.is_file() {
-            if start.file_name().is_some_and(|name| name == FILE_NAME)
-                && let Some(folder) = start.parent()
-            {
-                return Self::read(folder, &start);
+            if let (Some(folder), Some(name)) = (start.parent(), start.file_name().and_then(|n| n.to_str())) {
+                if name == FILE_NAME {
+                    return Self::read(folder);
+                }
+                if name.ends_with(".yaml") || name.ends_with(".yml") {
+                    return Ok(Self {
+                        folder: folder.to_owned(),
+                        manifest: Manifest::default(),
+                        compose: Some(name.to_owned()),
+                    });
+                }
             }
             return Err(Failure::usage_hint(
                 format!("{} is a file.", given.display()),
-                "Name the folder that it is in.",
+                "Name the folder that it is in, or a Compose file.",
             ));
         }
-        for folder in start.ancestors() {
-            let file = folder.join(FILE_NAME);
-            if file.is_file() {
-                return Self::read(folder, &file);
-            }
+        match start.ancestors().find(|folder| folder.join(FILE_NAME).is_file()) {
+            Some(folder) => Self::read(folder),
+            None => Ok(Self {
+                folder: start,
+                manifest: Manifest::default(),
+                compose: None,
+            }),
         }
+    }
+
+    fn read(folder: &Path) -> Result<Self> {
+        let manifest = folder::manifest(&DiskFolder(folder.to_owned())).map_err(mistakes)?;
         Ok(Self {
-            folder: start,
-            text: String::new(),
-            manifest: Manifest::default(),
+            folder: folder.to_owned(),
+            manifest,
+            compose: None,
         })
     }
 
-    fn read(folder: &Path, file: &Path) -> Result<Self> {
-        let text = fs::read_to_string(file).map_err(|error| {
-            Error::user(
-                Code::InvalidInput,
-                format!("{} cannot be read: {error}.", file.display()),
-            )
-            .hint("It is a text in UTF-8.")
-        })?;
-        let manifest = manifest::parse(&text, &shown(file)).map_err(|problems| {
-            let mut lines: Vec<String> = problems.to_string().lines().map(str::to_owned).collect();
-            let summary = lines.pop().unwrap_or_default();
-            let mut error = Error::user(Code::InvalidInput, format!("{summary}."));
-            error.details = lines;
-            error
-        })?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            text,
-            manifest,
-        })
+    /// Everything that the folder says of its services.
+    pub(crate) fn declare(&self, environment: Option<&Name>) -> Result<Declared> {
+        let ask = Ask {
+            environment,
+            compose: self.compose.as_deref(),
+            variables: &|name| std::env::var(name).ok(),
+        };
+        folder::declare(&DiskFolder(self.folder.clone()), &ask).map_err(mistakes)
     }
 
     /// The project's name: the manifest's, else the folder's.
@@ -108,6 +160,15 @@ pub(crate) fn place(global: &GlobalArgs, project: &Project) -> Result<Place> {
     Ok(Place::new(name.to_string(), environment))
 }
 
+/// The same, of all that a folder says.
+pub(crate) fn place_of(global: &GlobalArgs, project: &Project, declared: &Declared) -> Result<Place> {
+    let name = match (&global.project, &declared.project) {
+        (Some(name), _) | (None, Some(name)) => name.clone(),
+        (None, None) => project.name()?,
+    };
+    Ok(Place::new(name.to_string(), declared.environment.to_string()))
+}
+
 /// The same where the manifest is not needed otherwise: with both flags given
 /// no file is read.
 pub(crate) fn place_here(global: &GlobalArgs) -> Result<Place> {
@@ -131,6 +192,14 @@ fn default_environment(manifest: &Manifest) -> String {
         .default_environment()
         .map(String::from)
         .unwrap_or_default()
+}
+
+fn mistakes(problems: Problems) -> Failure {
+    let mut lines: Vec<String> = problems.to_string().lines().map(str::to_owned).collect();
+    let summary = lines.pop().unwrap_or_default();
+    let mut error = Error::user(Code::InvalidInput, format!("{summary}."));
+    error.details = lines;
+    error.into()
 }
 
 fn no_folder(given: &Path, error: &io::Error) -> Failure {

@@ -58,6 +58,7 @@ impl Deployer {
                 name: "web".parse()?,
                 current: self.journal.current(&self.service),
                 next_release: ReleaseNumber(self.next),
+                after: Vec::new(),
                 target,
             }],
         };
@@ -94,6 +95,7 @@ fn run(image: &str, known: Option<String>, reason: &str) -> Target {
         replicas: 1,
         paused: false,
         force: true,
+        jobs: true,
         reason: reason.to_owned(),
     }
 }

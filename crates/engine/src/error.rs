@@ -51,6 +51,8 @@ pub enum Code {
     WrongPort,
     /// The app listens on 127.0.0.1 only, so nothing can reach it.
     ListensOnLoopback,
+    /// A command that the deployment runs once ended badly, or not in time.
+    JobFailed,
     /// A secret that the service requires is not set.
     MissingSecret,
     /// The deployment was cancelled.

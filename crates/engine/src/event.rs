@@ -60,6 +60,13 @@ pub enum EventKind {
         /// The line, without its end, control characters removed.
         line: String,
     },
+    /// A line that a job printed: a release command, say.
+    JobOutput {
+        /// Which step.
+        step: StepId,
+        /// The line, without its end, control characters removed.
+        line: String,
+    },
     /// A replica's process runs.
     ReplicaStarted {
         /// Which step.
@@ -201,6 +208,15 @@ impl Progress {
         self.emit(EventKind::StepProgress {
             step: self.step,
             message: message.into(),
+        });
+    }
+
+    /// Passes on a line that a job printed.
+    pub fn job_output(&self, line: &str) {
+        let line = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        self.emit(EventKind::JobOutput {
+            step: self.step,
+            line,
         });
     }
 

@@ -25,8 +25,8 @@ use nonna_engine::ports::{Router, Runtime};
 use nonna_engine::standalone::{MemoryJournal, NoBuilder};
 use nonna_engine::{Code, Error, Result};
 use nonna_model::observed::Observed;
-use nonna_model::plan::{DesiredEnvironment, DesiredService, Plan, Scope, StepId, Target};
-use nonna_model::service::{RouteSpec, Source, Strategy, VolumeMount};
+use nonna_model::plan::{DesiredEnvironment, DesiredService, Job, Plan, Scope, StepId, Target};
+use nonna_model::service::{JobSpec, RouteSpec, Source, Strategy, VolumeMount};
 use nonna_model::{
     DeploymentId, EnvironmentId, OrganizationId, ProjectId, ReleaseNumber, ServiceId, ServiceSpec,
 };
@@ -123,6 +123,8 @@ enum Ask {
         image: &'static str,
         replicas: u32,
         strategy: Strategy,
+        /// The command that runs before the release, and after the first one.
+        job: Option<&'static str>,
     },
     Pause,
     Remove,
@@ -133,6 +135,17 @@ const fn run(image: &'static str, replicas: u32) -> Ask {
         image,
         replicas,
         strategy: Strategy::Rolling,
+        job: None,
+    }
+}
+
+/// Runs with a release command and a post-deploy command.
+const fn with_job(image: &'static str, job: &'static str) -> Ask {
+    Ask::Run {
+        image,
+        replicas: 2,
+        strategy: Strategy::Rolling,
+        job: Some(job),
     }
 }
 
@@ -141,6 +154,7 @@ const fn recreate(image: &'static str, replicas: u32) -> Ask {
         image,
         replicas,
         strategy: Strategy::Recreate,
+        job: None,
     }
 }
 
@@ -195,6 +209,7 @@ impl World {
                         replicas: current.replicas,
                         paused: true,
                         force: false,
+                        jobs: true,
                         reason: "pause".into(),
                     }
                 }
@@ -202,11 +217,17 @@ impl World {
                     image,
                     replicas,
                     strategy,
+                    job,
                 } => {
                     let mut spec = ServiceSpec::new(Source::Image {
                         reference: image.into(),
                     });
                     spec.strategy = strategy;
+                    spec.release = job.map(|command| JobSpec {
+                        command: vec![command.to_owned()],
+                        timeout_ms: 60_000,
+                    });
+                    spec.post_deploy.clone_from(&spec.release);
                     spec.routes = vec![RouteSpec {
                         host: format!("{index}.localhost"),
                         path: "/".into(),
@@ -221,6 +242,7 @@ impl World {
                         replicas,
                         paused: false,
                         force: false,
+                        jobs: true,
                         reason: "deploy".into(),
                     }
                 }
@@ -230,6 +252,7 @@ impl World {
                 name: format!("service-{index}").parse().unwrap(),
                 current,
                 next_release: ReleaseNumber(self.next),
+                after: Vec::new(),
                 target,
             }
         });
@@ -252,11 +275,28 @@ impl World {
             .unwrap()
     }
 
+    /// No command of any release was begun twice.
+    fn assert_jobs_ran_once(&self, case: &str) {
+        for service in &self.services {
+            for release in (1..=self.next).map(ReleaseNumber) {
+                for job in [Job::Release, Job::PostDeploy] {
+                    let begun = self.runtime.jobs_begun(service, release, job);
+                    assert!(begun <= 1, "{case}: {job:?} of {release} was begun {begun} times");
+                }
+            }
+        }
+    }
+
     /// What stands, without what differs from run to run: for each service its
     /// image, its running replicas, and whether requests go to exactly those.
     async fn standing(&self) -> String {
         let observed = self.observe().await;
-        let mut out = format!("network {} volumes {}", observed.network, observed.volumes.len());
+        let mut out = format!(
+            "network {} volumes {} jobs {}",
+            observed.network,
+            observed.volumes.len(),
+            self.runtime.jobs_left()
+        );
         for id in &self.services {
             let replicas = observed.replicas_of(id);
             let current = self.journal.current(id);
@@ -325,6 +365,30 @@ const CASES: &[Case] = &[
         before: &[run("v1", 1)],
         act: run("v2", 3),
         fails: false,
+    },
+    Case {
+        name: "first deploy with commands",
+        before: &[],
+        act: with_job("v1", "true"),
+        fails: false,
+    },
+    Case {
+        name: "first deploy whose command fails",
+        before: &[],
+        act: with_job("v1", "false"),
+        fails: true,
+    },
+    Case {
+        name: "release command",
+        before: &[with_job("v1", "true")],
+        act: with_job("v2", "true"),
+        fails: false,
+    },
+    Case {
+        name: "failing release command",
+        before: &[with_job("v1", "true")],
+        act: with_job("v2", "false"),
+        fails: true,
     },
     Case {
         name: "scale up",
@@ -499,6 +563,7 @@ async fn a_process_that_dies_at_any_write_is_followed_by_one_that_finishes() {
                     case.name
                 );
                 assert_eq!(case.fails, expected == &old && case.fails, "{}", case.name);
+                world.assert_jobs_ran_once(case.name);
             }
             if !died {
                 break;

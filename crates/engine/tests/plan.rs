@@ -90,7 +90,7 @@ fn state() -> impl Strategy<Value = ReplicaState> {
 fn target() -> impl Strategy<Value = Target> {
     prop_oneof![
         4 => (spec(), 0..4_u32, any::<bool>(), any::<bool>()).prop_map(|(spec, replicas, paused, force)| {
-            Target::Run { spec, image: None, replicas, paused, force, reason: "deploy".into() }
+            Target::Run { spec, image: None, replicas, paused, force, jobs: true, reason: "deploy".into() }
         }),
         1 => Just(Target::Remove { volumes: vec!["data".parse().unwrap()] }),
     ]
@@ -124,6 +124,7 @@ fn service(index: usize) -> impl Strategy<Value = (DesiredService, Vec<ObservedR
                 name: name(index),
                 current,
                 next_release: ReleaseNumber(5),
+                after: Vec::new(),
                 target,
             },
             replicas,
@@ -188,7 +189,12 @@ fn carry_out(plan: &Plan, desired: &mut DesiredEnvironment, observed: &mut Obser
                     .volumes
                     .retain(|v| v.service != *service || v.name != *volume);
             }
-            StepKind::Build { service } | StepKind::Pull { service } => {
+            StepKind::Build { service, also } => {
+                for built in std::iter::once(service).chain(also) {
+                    images.insert(built.clone(), "sha256:new".to_owned());
+                }
+            }
+            StepKind::Pull { service } => {
                 images.insert(service.clone(), "sha256:new".to_owned());
             }
             StepKind::StopReplicas { service, release } => {
@@ -229,6 +235,11 @@ fn carry_out(plan: &Plan, desired: &mut DesiredEnvironment, observed: &mut Obser
                 observed.replicas.retain(|r| {
                     r.service != *service || (Some(r.release) == kept && r.index < planned.running)
                 });
+            }
+            StepKind::RunJob { service, job } => {
+                let planned = &plan.services[service];
+                assert!(planned.new_release && observed.network);
+                assert!(job.of(&planned.release.as_ref().unwrap().spec).is_some());
             }
             StepKind::SwitchRoutes { .. } | StepKind::RemoveRoutes { .. } => {}
             StepKind::Commit => {

@@ -23,6 +23,9 @@ pub const CONFIG: &str = "nonna.config";
 pub const VOLUME: &str = "nonna.volume";
 /// What the container is for: `replica`, `run` (a one-off command), `job`.
 pub const ROLE: &str = "nonna.role";
+/// Which command of a deployment a container with the role `job` runs:
+/// `release`, `post-deploy`.
+pub const JOB: &str = "nonna.job";
 /// When the resource may be swept: seconds since 1970, UTC.
 pub const EXPIRES_AT: &str = "nonna.expires-at";
 /// Which Nonna made it: the installation's id, so that two on one engine

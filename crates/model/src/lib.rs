@@ -8,8 +8,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command_line;
 pub mod context;
 pub mod export;
+pub mod folder;
 pub mod id;
 pub mod labels;
 pub mod manifest;

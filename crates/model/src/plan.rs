@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::id::{EnvironmentId, OrganizationId, ProjectId, ServiceId};
 use crate::name::Name;
 use crate::release::{Release, ReleaseNumber};
-use crate::service::ServiceSpec;
+use crate::service::{JobSpec, ServiceSpec};
 
 /// Which environment something belongs to, with the names people know it by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,10 @@ pub struct DesiredService {
     pub current: Option<CurrentRelease>,
     /// The number the next release will get.
     pub next_release: ReleaseNumber,
+    /// The services, by name, whose replicas must be healthy before its own
+    /// start. Those that the plan is not about are there already.
+    #[serde(default)]
+    pub after: Vec<Name>,
     /// What should be.
     pub target: Target,
 }
@@ -84,6 +88,9 @@ pub enum Target {
         paused: bool,
         /// A new release even where nothing differs.
         force: bool,
+        /// A new release runs its release command. Not where a rollback makes
+        /// it: what the command changed then is not to be changed again.
+        jobs: bool,
         /// Why, for the list of releases.
         reason: String,
     },
@@ -108,6 +115,8 @@ pub enum Action {
     Destroy,
     /// It stays as it is.
     Keep,
+    /// It is run, once.
+    Run,
 }
 
 /// The kinds of thing a plan speaks of.
@@ -124,6 +133,8 @@ pub enum ResourceKind {
     Volume,
     /// A route from outside.
     Route,
+    /// A command that a deployment runs once.
+    Job,
 }
 
 /// One line of a plan, for people.
@@ -154,6 +165,36 @@ pub struct Step {
     pub after: Vec<StepId>,
 }
 
+/// The commands that a deployment runs once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    /// [`ServiceSpec::release`].
+    Release,
+    /// [`ServiceSpec::post_deploy`].
+    PostDeploy,
+}
+
+impl Job {
+    /// The job of a specification, if it has it.
+    #[must_use]
+    pub fn of(self, spec: &ServiceSpec) -> Option<&JobSpec> {
+        match self {
+            Self::Release => spec.release.as_ref(),
+            Self::PostDeploy => spec.post_deploy.as_ref(),
+        }
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Release => "release command",
+            Self::PostDeploy => "post-deploy command",
+        }
+    }
+}
+
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -171,6 +212,10 @@ pub enum StepKind {
     Build {
         /// Of which service.
         service: ServiceId,
+        /// The services that are built from the same source in the same way,
+        /// and get the same image.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also: Vec<ServiceId>,
     },
     /// Fetches the target release's image.
     Pull {
@@ -184,6 +229,15 @@ pub enum StepKind {
         service: ServiceId,
         /// Of which release.
         release: ReleaseNumber,
+    },
+    /// Runs a command of the target release once, in a fresh replica, and waits
+    /// until it ended well. At least once: where Nonna dies meanwhile, what is
+    /// left of it is removed, and it is run again from its beginning.
+    RunJob {
+        /// Of which service.
+        service: ServiceId,
+        /// Which of its commands.
+        job: Job,
     },
     /// Starts the target release's replicas and waits until all are healthy.
     StartReplicas {
@@ -226,9 +280,10 @@ impl StepKind {
     pub fn service(&self) -> Option<&ServiceId> {
         match self {
             Self::EnsureVolume { service, .. }
-            | Self::Build { service }
+            | Self::Build { service, .. }
             | Self::Pull { service }
             | Self::StopReplicas { service, .. }
+            | Self::RunJob { service, .. }
             | Self::StartReplicas { service }
             | Self::SwitchRoutes { service }
             | Self::RetireReplicas { service }

@@ -157,6 +157,48 @@ pub struct VolumeMount {
     pub path: String,
 }
 
+/// A small file that every replica finds at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMount {
+    /// The absolute path in the replica.
+    pub path: String,
+    /// What stands in it.
+    pub content: FileContent,
+    /// The file's permission bits, such as `0o444`.
+    pub mode: u32,
+}
+
+/// What stands in a [`FileMount`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FileContent {
+    /// The value of this secret, of those in [`ServiceSpec::secrets`]. It is
+    /// given as the file only, not as a variable too.
+    Secret {
+        /// The secret's name.
+        name: String,
+    },
+    /// This text.
+    Text {
+        /// The text.
+        text: String,
+    },
+}
+
+/// A command that a deployment runs once, in a fresh replica of the new
+/// release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Milliseconds within which it must end.
+    pub timeout_ms: u64,
+}
+
+/// How long a job may take, in milliseconds, where nothing is said: Heroku's
+/// release phase has an hour, too.
+pub const DEFAULT_JOB_TIMEOUT_MS: u64 = 3_600_000;
+
 /// What reaches a service from outside.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RouteSpec {
@@ -186,6 +228,15 @@ pub struct ServiceSpec {
     /// The arguments that replace the image's command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// The program and arguments that replace the image's entry point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// The user, and the group behind a `:`, in place of the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The working directory in place of the image's: an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_directory: Option<String>,
     /// Where the replicas listen; given to them as `PORT`. `None`: nothing
     /// listens (a worker), no route can lead there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,6 +263,21 @@ pub struct ServiceSpec {
     /// Volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeMount>,
+    /// Small files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileMount>,
+    /// More names, beside the service's own, by which the environment's other
+    /// services reach it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// What runs once before this release's replicas start, and stops the
+    /// deployment if it fails. A rollback does not run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<JobSpec>,
+    /// What runs once in the service's first deployment, when the replicas of
+    /// the whole environment are healthy and before they get requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_deploy: Option<JobSpec>,
     /// Milliseconds that requests and processes get to end by themselves
     /// before a replica is killed.
     pub stop_timeout_ms: u64,
@@ -222,6 +288,10 @@ pub struct ServiceSpec {
     /// store and are opened only to start a replica.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, u64>,
+    /// Secrets of its environment that are not given to it, although they are
+    /// set: a Compose file grants each secret to some services only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld_secrets: Vec<String>,
 }
 
 /// The port a service listens on where it says nothing.
@@ -237,6 +307,9 @@ impl ServiceSpec {
         Self {
             source,
             command: None,
+            entrypoint: None,
+            user: None,
+            working_directory: None,
             port: Some(DEFAULT_PORT),
             protocol: Protocol::default(),
             routes: Vec::new(),
@@ -245,9 +318,14 @@ impl ServiceSpec {
             restart: RestartPolicy::default(),
             strategy: Strategy::default(),
             volumes: Vec::new(),
+            files: Vec::new(),
+            aliases: Vec::new(),
+            release: None,
+            post_deploy: None,
             stop_timeout_ms: DEFAULT_STOP_TIMEOUT_MS,
             variables: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            withheld_secrets: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use nonna_model::labels as l;
-use nonna_model::plan::Scope;
+use nonna_model::plan::{Job, Scope};
 use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId};
 
 use nonna_engine::ports::runtime::Launch;
@@ -12,6 +12,16 @@ use nonna_engine::ports::runtime::Launch;
 pub(crate) const ROLE_REPLICA: &str = "replica";
 /// The value of [`l::ROLE`] of a one-off command.
 pub(crate) const ROLE_RUN: &str = "run";
+/// The value of [`l::ROLE`] of a deployment's command.
+pub(crate) const ROLE_JOB: &str = "job";
+
+/// The value of [`l::JOB`].
+pub(crate) fn job_name(job: Job) -> &'static str {
+    match job {
+        Job::Release => "release",
+        Job::PostDeploy => "post-deploy",
+    }
+}
 
 /// Labels as the engine's API has them.
 pub(crate) type Labels = HashMap<String, String>;

@@ -8,10 +8,11 @@ use bollard::models::{
 };
 use nonna_engine::ports::runtime::Launch;
 use nonna_model::labels as l;
-use nonna_model::service::RestartPolicy as Restart;
+use nonna_model::plan::Job;
+use nonna_model::service::{FileContent, RestartPolicy as Restart};
 use secrecy::ExposeSecret;
 
-use crate::labels::{self, ROLE_REPLICA, ROLE_RUN};
+use crate::labels::{self, ROLE_JOB, ROLE_REPLICA, ROLE_RUN};
 use crate::names;
 
 /// What a replica may do of what root may: what images commonly need to start
@@ -39,7 +40,8 @@ pub(crate) fn replica(installation: &str, launch: &Launch, index: u32) -> Contai
     body.env
         .get_or_insert_default()
         .push(format!("NONNA_REPLICA={index}"));
-    body.networking_config = Some(networking(launch, vec![launch.service_name.to_string()]));
+    let names = std::iter::once(launch.service_name.to_string()).chain(launch.spec.aliases.iter().cloned());
+    body.networking_config = Some(networking(launch, names.collect()));
     if let Some(host) = &mut body.host_config {
         host.restart_policy = Some(restart_policy(launch.spec.restart));
     }
@@ -68,10 +70,29 @@ pub(crate) fn run(
     body
 }
 
+/// The body of the call that makes the container of a deployment's command.
+pub(crate) fn job(
+    installation: &str,
+    launch: &Launch,
+    job: Job,
+    arguments: &[String],
+) -> ContainerCreateBody {
+    let mut body = container(installation, launch, ROLE_JOB);
+    if let Some(labels) = &mut body.labels {
+        labels.insert(l::JOB.into(), labels::job_name(job).into());
+    }
+    body.cmd = Some(arguments.to_vec());
+    body.networking_config = Some(networking(launch, Vec::new()));
+    body
+}
+
 fn container(installation: &str, launch: &Launch, role: &str) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(launch.image.clone()),
         cmd: launch.spec.command.clone(),
+        entrypoint: launch.spec.entrypoint.clone(),
+        user: launch.spec.user.clone(),
+        working_dir: launch.spec.working_directory.clone(),
         env: Some(environment(launch)),
         labels: Some(labels::of_container(installation, launch, role)),
         stop_timeout: Some(stop_seconds(launch.spec.stop_timeout_ms)),
@@ -88,7 +109,12 @@ fn stop_seconds(millis: u64) -> i64 {
 fn environment(launch: &Launch) -> Vec<String> {
     let spec = &launch.spec;
     let mut all: BTreeMap<String, String> = spec.variables.clone();
-    for (key, value) in &launch.secrets {
+    let is_file = |secret: &String| {
+        spec.files
+            .iter()
+            .any(|file| matches!(&file.content, FileContent::Secret { name } if name == secret))
+    };
+    for (key, value) in launch.secrets.iter().filter(|(key, _)| !is_file(key)) {
         all.insert(key.clone(), value.expose_secret().to_owned());
     }
     // Nonna's own win: what it says of the port must be true.

@@ -1,7 +1,10 @@
 //! The names of what is made. They derive from ids, so that the same thing
 //! always has the same name and making it twice is noticed by the engine.
 
+use nonna_model::plan::Job;
 use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId};
+
+use crate::labels;
 
 /// An environment's network.
 pub(crate) fn network(environment: &EnvironmentId) -> String {
@@ -16,6 +19,11 @@ pub(crate) fn volume(service: &ServiceId, volume: &Name) -> String {
 /// A replica's container.
 pub(crate) fn replica(service: &ServiceId, release: ReleaseNumber, index: u32) -> String {
     format!("nonna-{service}-{release}-{index}")
+}
+
+/// The container of a deployment's command.
+pub(crate) fn job(service: &ServiceId, release: ReleaseNumber, job: Job) -> String {
+    format!("nonna-{service}-{release}-{}", labels::job_name(job))
 }
 
 /// The container of a one-off command.

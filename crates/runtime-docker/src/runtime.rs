@@ -9,13 +9,13 @@ use nonna_engine::ports::runtime::{
 };
 use nonna_engine::{Error, Result};
 use nonna_model::observed::Observed;
-use nonna_model::plan::Scope;
+use nonna_model::plan::{Job, Scope};
 use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::config::DockerConfig;
-use crate::{error, image, logs, network, observe, session, start, stats, stop, volume, watch};
+use crate::{error, image, job, logs, network, observe, session, start, stats, stop, volume, watch};
 
 /// Services as containers of one container engine.
 ///
@@ -134,6 +134,21 @@ impl Runtime for DockerRuntime {
 
     async fn run(&self, launch: &Launch, command: Command, cancel: &CancellationToken) -> Result<i64> {
         session::run(&self.client, launch, command, cancel).await
+    }
+
+    async fn run_job(
+        &self,
+        launch: &Launch,
+        job: Job,
+        arguments: &[String],
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<i64> {
+        job::run(&self.client, launch, job, arguments, progress, cancel).await
+    }
+
+    async fn remove_jobs(&self, service: &ServiceId) -> Result<()> {
+        job::remove(&self.client, service).await
     }
 
     async fn exec(

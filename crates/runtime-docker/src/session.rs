@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::observe::{self, Replica};
-use crate::{error, launch as body, listeners, names, stop};
+use crate::{error, files, launch as body, listeners, names, stop};
 
 /// What a terminal sends for the end of input.
 const END_OF_TRANSMISSION: u8 = 4;
@@ -107,6 +107,10 @@ pub(crate) async fn run(
     let what = format!("run a command for {}", launch.service_name);
     let made = client.docker.create_container(Some(options), body).await;
     let id = made.map_err(|e| client.refused(&what, &e))?.id;
+    if let Err(e) = files::put(client, &id, launch, &what).await {
+        stop::remove_container(client, &id).await?;
+        return Err(e);
+    }
     let ended = run_in(client, &id, command, cancel, &what).await;
     let removed = stop::remove_container(client, &id).await;
     let code = ended?;
@@ -173,7 +177,7 @@ async fn run_in(
 }
 
 /// For a command that closed its output and goes on.
-async fn wait(client: &Client, id: &str, what: &str) -> Result<i64> {
+pub(crate) async fn wait(client: &Client, id: &str, what: &str) -> Result<i64> {
     let mut wait = std::pin::pin!(client.docker.wait_container(id, None));
     match wait.next().await {
         Some(Ok(ended)) => Ok(ended.status_code),
@@ -193,18 +197,23 @@ async fn not_started(
     what: &str,
     refusal: &Refusal,
 ) -> Result<i64> {
-    let said = error::words(refusal);
-    let code = if said.contains("not found") || said.contains("no such file or directory") {
-        127
-    } else if said.contains("permission denied") || said.contains("exec format error") {
-        126
-    } else {
-        return Err(client.refused(what, refusal));
-    };
+    let (code, said) = cannot_start(client, what, refusal)?;
     let _ = output
         .send(Output::Stderr(format!("{said}\n").into_bytes()))
         .await;
     Ok(code)
+}
+
+/// The exit code of a command that cannot be executed, and the engine's words.
+pub(crate) fn cannot_start(client: &Client, what: &str, refusal: &Refusal) -> Result<(i64, String)> {
+    let said = error::words(refusal);
+    if said.contains("not found") || said.contains("no such file or directory") {
+        Ok((127, said))
+    } else if said.contains("permission denied") || said.contains("exec format error") {
+        Ok((126, said))
+    } else {
+        Err(client.refused(what, refusal))
+    }
 }
 
 pub(crate) async fn exec(

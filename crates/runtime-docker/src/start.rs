@@ -21,7 +21,7 @@ use crate::diagnose::{self, Exit, Failure};
 use crate::health::{Answer, Check};
 use crate::labels::{self, Identity};
 use crate::listeners::{self, Misplaced};
-use crate::{error, launch as body, names, observe, stop};
+use crate::{error, files, launch as body, names, observe, stop};
 
 /// The pause between two questions while a replica starts: so short at first
 /// that a quick app is not waited for, longer for a slow one.
@@ -164,6 +164,10 @@ impl Start<'_> {
         let seen = self.inspect(id).await?;
         if observe::state(&seen).is_running() {
             return Ok(seen);
+        }
+        if observe::state(&seen) == ReplicaState::Created {
+            let what = format!("put the files of {} in place", self.name());
+            files::put(self.client, id, self.launch, &what).await?;
         }
         let started = self
             .client

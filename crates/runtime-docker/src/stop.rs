@@ -45,7 +45,11 @@ pub(crate) async fn retire(
         remove_container(client, &replica.id).await
     }))
     .await?;
-    remove_runs(client, &[(l::SERVICE, service.as_str())], Runs::Ended).await
+    remove_runs(client, &[(l::SERVICE, service.as_str())], Runs::Ended).await?;
+    if keep.is_none() {
+        crate::job::remove(client, service).await?;
+    }
+    Ok(())
 }
 
 /// Which one-off commands' containers.

@@ -1,72 +1,62 @@
-//! The `Procfile`: process types and their commands.
+//! The `Procfile`: process types and their commands. It is read by the model,
+//! which makes services of them; here it only tells what an image starts by
+//! itself.
 
 use nonna_engine::Result;
-use nonna_model::context::printable;
+use nonna_model::folder::{self, PROCFILE};
 
 use super::start::Start;
 use super::tree::{Tree, unclear};
 
 /// What a `Procfile` says.
 pub(super) struct Procfile {
-    /// The command of the process that answers requests.
+    /// The command of the image: of the process that answers requests, else of
+    /// the first that there is, so that code without such a process is built
+    /// all the same.
     pub(super) web: Option<Start>,
     /// The names of the others.
-    pub(super) others: Vec<String>,
+    others: Vec<String>,
 }
 
 impl Procfile {
     /// Reads it, if there is one.
     pub(super) fn read(tree: &Tree<'_>) -> Result<Option<Self>> {
-        let Some(text) = tree.text("Procfile")? else {
+        let Some(text) = tree.text(PROCFILE)? else {
             return Ok(None);
         };
-        let mut found = Self {
-            web: None,
-            others: Vec::new(),
-        };
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let entry = line
-                .split_once(':')
-                .map(|(name, command)| (name.trim(), command.trim()));
-            match entry {
-                Some((name, command)) if is_name(name) && !command.is_empty() => {
-                    if name == "web" {
-                        found.web = Some(Start::from_line(command));
-                    } else {
-                        found.others.push(name.to_owned());
-                    }
-                }
-                _ => {
-                    return Err(unclear(
-                        "Procfile",
-                        &format!("line {} is `{}`", number + 1, printable(line)),
-                        "Every line is a name, a colon and a command: `web: gunicorn app:app`.",
-                    ));
-                }
-            }
-        }
-        Ok(Some(found))
+        let read = folder::Procfile::parse(&text, PROCFILE).map_err(|problems| {
+            let first = problems.0.first();
+            let error = unclear(
+                PROCFILE,
+                &first.map_or_else(String::new, |p| format!("line {} is `{}`", p.line, p.offending)),
+                "Every line is a name, a colon and a command: `web: gunicorn app:app`.",
+            );
+            problems
+                .0
+                .iter()
+                .fold(error, |error, problem| error.detail(problem.to_string()))
+        })?;
+        let command = read.web().or_else(|| read.processes.first());
+        Ok(Some(Self {
+            web: command.map(|process| Start::from_line(&process.command)),
+            others: read
+                .processes
+                .iter()
+                .filter(|process| !process.is_web())
+                .map(|process| process.name.clone())
+                .collect(),
+        }))
     }
 
-    /// What is not carried out of it, for the explanation.
+    /// What its reader should know, for the explanation.
     pub(super) fn notes(&self) -> Vec<String> {
         if self.others.is_empty() {
             return Vec::new();
         }
         vec![format!(
-            "only `web` of the Procfile is started; also there: {}",
+            "of a Procfile in the project's own folder every process type is a service of this image; of one in a \
+             service's folder `web` alone is started, and not {}",
             self.others.join(", ")
         )]
     }
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nonna_model::command_line;
+
 /// A start command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
@@ -22,16 +24,7 @@ impl Start {
     pub(super) fn cmd(&self) -> String {
         let words = match self {
             Self::Exec(words) => words.clone(),
-            Self::Shell(line) => {
-                let line = if is_simple(line) {
-                    format!("exec {line}")
-                } else if is_assigning(line) && !has_operators(line) {
-                    format!("exec env {line}")
-                } else {
-                    line.clone()
-                };
-                vec!["/bin/sh".to_owned(), "-c".to_owned(), line]
-            }
+            Self::Shell(line) => command_line::shell(line),
         };
         // A list of texts: this cannot fail.
         format!("CMD {}", serde_json::to_string(&words).unwrap_or_default())
@@ -40,10 +33,7 @@ impl Start {
     /// From a line that somebody wrote for a shell.
     pub(super) fn from_line(line: &str) -> Self {
         let line = line.trim();
-        let plain = line
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || " ._-/:=@,+".contains(c));
-        if plain && !is_assigning(line) {
+        if command_line::is_plain(line) {
             Self::Exec(line.split_whitespace().map(str::to_owned).collect())
         } else {
             Self::Shell(line.to_owned())
@@ -58,33 +48,6 @@ impl fmt::Display for Start {
             Self::Shell(line) => f.write_str(line),
         }
     }
-}
-
-fn has_operators(line: &str) -> bool {
-    line.contains(['&', '|', ';', '\n', '(', '`', '{', '<', '>']) && !only_parameters(line)
-}
-
-/// Whether braces are only there for `${PORT}`.
-fn only_parameters(line: &str) -> bool {
-    !line
-        .replace("${", "")
-        .contains(['&', '|', ';', '\n', '(', '`', '{', '<', '>'])
-}
-
-fn is_assigning(line: &str) -> bool {
-    line.split_whitespace()
-        .next()
-        .and_then(|word| word.split_once('='))
-        .is_some_and(|(name, _)| {
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        })
-}
-
-/// Whether it is one command, which can take the shell's place.
-fn is_simple(line: &str) -> bool {
-    const WORDS: [&str; 9] = ["exec", "if", "for", "while", "cd", "export", "set", "source", "."];
-    let first = line.split_whitespace().next().unwrap_or_default();
-    !has_operators(line) && !is_assigning(line) && !WORDS.contains(&first)
 }
 
 #[cfg(test)]

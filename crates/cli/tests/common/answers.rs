@@ -49,6 +49,7 @@ pub(crate) fn plan(empty: bool) -> Plan {
     let steps = [
         StepKind::Build {
             service: service.clone(),
+            also: Vec::new(),
         },
         StepKind::StartReplicas {
             service: service.clone(),

@@ -7,6 +7,7 @@
 //! and goes on from the journal: every step is idempotent, so those of which
 //! it is unknown how far they got are simply done, or undone, again.
 
+mod job;
 mod step;
 mod undo;
 
@@ -172,9 +173,15 @@ impl Run<'_> {
             .iter()
             .filter(|step| match (&step.kind, committed) {
                 (_, Some(commit)) if step.id <= commit => true,
-                (StepKind::Build { service } | StepKind::Pull { service }, _) => {
-                    is_done(step.id) && self.image(service).is_some()
+                (StepKind::Build { service, also }, _) => {
+                    is_done(step.id)
+                        && std::iter::once(service)
+                            .chain(also)
+                            .all(|service| self.image(service).is_some())
                 }
+                (StepKind::Pull { service }, _) => is_done(step.id) && self.image(service).is_some(),
+                // What it changed is not to be changed again.
+                (StepKind::RunJob { .. }, _) => is_done(step.id),
                 _ => false,
             })
             .map(|step| step.id)
@@ -183,6 +190,7 @@ impl Run<'_> {
 
     async fn forward(&self, entries: &[Entry], cancel: &CancellationToken) -> Result<Outcome> {
         let mut done = self.settled(entries);
+        self.clear_jobs(&done).await;
         let mut waiting: Vec<&Step> = self.plan.steps.iter().filter(|s| !done.contains(&s.id)).collect();
         // What is under way is told to stop when one of them fails.
         let stop = cancel.child_token();
@@ -279,6 +287,10 @@ impl Run<'_> {
                         },
                     )
                     .await?;
+                // Only now: until the journal knew, what it left told how it ended.
+                if matches!(step.kind, StepKind::RunJob { .. }) {
+                    self.clear_job(step).await;
+                }
                 self.finished(step.id, begun);
                 Ok(Ok(()))
             }
@@ -298,6 +310,29 @@ impl Run<'_> {
                 });
                 Ok(Err(error))
             }
+        }
+    }
+
+    /// Removes what jobs left whose end the journal knows.
+    async fn clear_jobs(&self, done: &BTreeSet<StepId>) {
+        for step in &self.plan.steps {
+            if matches!(step.kind, StepKind::RunJob { .. }) && done.contains(&step.id) {
+                self.clear_job(step).await;
+            }
+        }
+    }
+
+    async fn clear_job(&self, step: &Step) {
+        let Some(service) = step.kind.service() else {
+            return;
+        };
+        let removed = self
+            .persist(step.id, || self.engine.runtime.remove_jobs(service))
+            .await;
+        if let Err(error) = removed {
+            // An ended container: the next deployment, or the next job, clears
+            // it away. It is no reason to undo what went well.
+            tracing::warn!(%service, %error, "what a job left was not removed");
         }
     }
 

@@ -10,7 +10,7 @@ use nonna_model::service::Source;
 use nonna_model::{ReleaseNumber, ServiceId};
 use tokio_util::sync::CancellationToken;
 
-use super::Run;
+use super::{Run, job};
 use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::ports::builder::BuildRequest;
@@ -24,9 +24,10 @@ pub(super) async fn perform(run: &Run<'_>, step: &Step, cancel: CancellationToke
     match &step.kind {
         StepKind::EnsureNetwork => runtime.ensure_network(scope).await,
         StepKind::EnsureVolume { service, volume } => runtime.ensure_volume(scope, service, volume).await,
-        StepKind::Build { service } => build(run, step, service, &cancel).await,
+        StepKind::Build { service, also } => build(run, step, service, also, &cancel).await,
         StepKind::Pull { service } => pull(run, step, service, &cancel).await,
         StepKind::StopReplicas { service, release } => runtime.stop_replicas(service, *release).await,
+        StepKind::RunJob { service, job } => job::run(run, step, service, *job, &cancel).await,
         StepKind::StartReplicas { service } => {
             let planned = run.planned(service)?;
             let launch = run.launch(service, planned, run.target(service)?).await?;
@@ -148,7 +149,13 @@ fn stop_timeout(planned: &PlannedService) -> Duration {
     Duration::from_millis(millis)
 }
 
-async fn build(run: &Run<'_>, step: &Step, service: &ServiceId, cancel: &CancellationToken) -> Result<()> {
+async fn build(
+    run: &Run<'_>,
+    step: &Step,
+    service: &ServiceId,
+    also: &[ServiceId],
+    cancel: &CancellationToken,
+) -> Result<()> {
     let release = run.target(service)?;
     let Source::Build(source) = &release.spec.source else {
         return Err(Error::bug(format!(
@@ -170,6 +177,9 @@ async fn build(run: &Run<'_>, step: &Step, service: &ServiceId, cancel: &Cancell
         .builder
         .build(&request, &run.progress(step.id), cancel)
         .await?;
+    for other in also {
+        run.keep_image(other, built.image.clone()).await?;
+    }
     run.keep_image(service, built.image).await
 }
 

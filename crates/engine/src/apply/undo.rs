@@ -62,6 +62,9 @@ impl Run<'_> {
             // Planned only where there was none: what is there now is ours.
             StepKind::EnsureNetwork => runtime.remove_network(&self.plan.scope.environment).await,
             StepKind::EnsureVolume { service, volume } => runtime.remove_volume(service, volume).await,
+            // What it changed in a database stays changed: only its own maker
+            // could undo that. What is left of it goes.
+            StepKind::RunJob { service, .. } => runtime.remove_jobs(service).await,
             StepKind::StopReplicas { service, .. } => self.restart_previous(service, step).await,
             StepKind::StartReplicas { service } => {
                 let planned = self.planned(service)?;

@@ -1,18 +1,21 @@
 //! The planner: what should be and what is in, a plan out. Pure: the same
 //! inputs give the same plan, which is what `nonna plan` prints.
 
+mod order;
 mod reasons;
 
 use std::collections::BTreeMap;
 
 use nonna_model::observed::{Observed, ObservedReplica, ReplicaState};
 use nonna_model::plan::{
-    Action, Change, DesiredEnvironment, DesiredService, Plan, PlannedService, ResourceKind, Step, StepId,
-    StepKind, Target,
+    Action, Change, DesiredEnvironment, DesiredService, Job, Plan, PlannedService, ResourceKind, Step,
+    StepId, StepKind, Target,
 };
 use nonna_model::release::{Release, ReleaseState};
 use nonna_model::service::{RestartPolicy, Source, Strategy};
 use nonna_model::{Name, ReleaseNumber, ServiceId, ServiceSpec};
+
+use self::order::{Draft, Member, Order};
 
 /// Plans the way from what is observed to what is desired.
 ///
@@ -32,18 +35,14 @@ pub fn plan(desired: &DesiredEnvironment, observed: &Observed) -> Plan {
     planner.finish(desired, observed)
 }
 
-/// A step that has no number yet: what it does, and the drafts it waits for.
-struct Draft {
-    kind: StepKind,
-    after: Vec<usize>,
-}
-
 #[derive(Default)]
 struct Planner {
     changes: Vec<Change>,
     services: BTreeMap<ServiceId, PlannedService>,
     /// Before the routes switch.
     before: Vec<Draft>,
+    /// The services that have drafts.
+    members: Vec<Member>,
     switches: Vec<StepKind>,
     /// After the commit: groups whose steps follow each other.
     afterwards: Vec<Vec<StepKind>>,
@@ -102,6 +101,7 @@ impl Planner {
             replicas,
             paused,
             force,
+            jobs,
             reason,
         } = &service.target
         else {
@@ -218,9 +218,19 @@ impl Planner {
         self.services.insert(service.id.clone(), planned);
 
         let id = &service.id;
+        self.members.push(Member {
+            id: id.clone(),
+            name: service.name.clone(),
+            source: release.spec.source.clone(),
+            after: service.after.clone(),
+        });
         let mut waits = Vec::new();
         let starts = running > 0 && (new_release || diff.missing > 0);
-        if starts && !observed.network {
+        // Whatever was changed by hand in a paused service is left alone.
+        let has_job = |job: Job| *jobs && new_release && !*paused && job.of(&release.spec).is_some();
+        let runs_release = has_job(Job::Release);
+        let runs_post_deploy = has_job(Job::PostDeploy) && current.is_none();
+        if (starts || runs_release || runs_post_deploy) && !observed.network {
             self.needs_network = true;
         }
         for volume in missing_volumes {
@@ -239,11 +249,14 @@ impl Planner {
             ));
         }
         if release.image.is_none() {
-            let kind = match release.spec.source {
-                Source::Build(_) => StepKind::Build { service: id.clone() },
-                Source::Image { .. } => StepKind::Pull { service: id.clone() },
-            };
-            waits.push(self.before(kind, vec![]));
+            waits.push(match release.spec.source {
+                Source::Build(_) => self.build(id, release.spec.port.is_some()),
+                Source::Image { .. } => self.before(StepKind::Pull { service: id.clone() }, vec![]),
+            });
+        }
+        let ready = waits.clone();
+        if runs_release {
+            self.job(id, Job::Release, &release, waits.clone());
         }
         if starts {
             if release.spec.strategy == Strategy::Recreate && new_release {
@@ -264,6 +277,9 @@ impl Planner {
                 waits.extend(stops);
             }
             self.before(StepKind::StartReplicas { service: id.clone() }, waits);
+        }
+        if runs_post_deploy {
+            self.job(id, Job::PostDeploy, &release, ready);
         }
         if release.spec.port.is_some() || had_port {
             self.switches.push(StepKind::SwitchRoutes { service: id.clone() });
@@ -359,6 +375,63 @@ impl Planner {
         );
     }
 
+    /// A build, or a part in that of the same source: several process types
+    /// are one image.
+    fn build(&mut self, id: &ServiceId, listens: bool) -> usize {
+        let code = |service: &ServiceId| self.members.iter().find(|m| m.id == *service);
+        let mine = code(id);
+        let same = |owner: &ServiceId| matches!((mine, code(owner)), (Some(mine), Some(other)) if order::is_same_code(mine, other));
+        let found = self
+            .before
+            .iter()
+            .position(|draft| matches!(&draft.kind, StepKind::Build { service, .. } if same(service)));
+        let Some(at) = found else {
+            let kind = StepKind::Build {
+                service: id.clone(),
+                also: Vec::new(),
+            };
+            return self.before(kind, vec![]);
+        };
+        let owner_listens = self
+            .before
+            .get(at)
+            .and_then(|d| d.kind.service())
+            .is_some_and(|owner| {
+                self.services
+                    .get(owner)
+                    .and_then(|planned| planned.release.as_ref())
+                    .is_some_and(|release| release.spec.port.is_some())
+            });
+        if let Some(Draft {
+            kind: StepKind::Build { service, also },
+            ..
+        }) = self.before.get_mut(at)
+        {
+            // The build is told the port of the one that listens.
+            if listens && !owner_listens {
+                also.push(std::mem::replace(service, id.clone()));
+            } else {
+                also.push(id.clone());
+            }
+            also.sort();
+        }
+        at
+    }
+
+    fn job(&mut self, id: &ServiceId, job: Job, release: &Release, after: Vec<usize>) {
+        let name = self.services.get(id).map(|planned| planned.name.to_string());
+        if let Some(spec) = job.of(&release.spec) {
+            self.changes.push(Change {
+                action: Action::Run,
+                resource: ResourceKind::Job,
+                name: format!("{} of {}", job.title(), name.unwrap_or_default()),
+                reasons: vec![spec.command.join(" ")],
+            });
+        }
+        let service = id.clone();
+        self.before(StepKind::RunJob { service, job }, after);
+    }
+
     fn before(&mut self, kind: StepKind, after: Vec<usize>) -> usize {
         self.before.push(Draft { kind, after });
         self.before.len() - 1
@@ -387,19 +460,31 @@ impl Planner {
         } else {
             None
         };
-        let mut numbers: Vec<StepId> = Vec::new();
-        for draft in self.before {
+        let mut order = Order {
+            drafts: &mut self.before,
+            members: &self.members,
+        };
+        order.link();
+        let mut numbers: BTreeMap<usize, StepId> = BTreeMap::new();
+        for at in order.sorted() {
+            let Some(draft) = self.before.get(at) else {
+                continue;
+            };
             let mut after: Vec<StepId> = draft
                 .after
                 .iter()
-                .filter_map(|i| numbers.get(*i).copied())
+                .filter_map(|i| numbers.get(i).copied())
                 .collect();
-            if matches!(draft.kind, StepKind::StartReplicas { .. }) {
+            if matches!(
+                draft.kind,
+                StepKind::StartReplicas { .. } | StepKind::RunJob { .. }
+            ) {
                 after.extend(network);
             }
-            numbers.push(add(draft.kind, after));
+            numbers.insert(at, add(draft.kind.clone(), after));
         }
-        let mut ready: Vec<StepId> = network.into_iter().chain(numbers).collect();
+        let mut ready: Vec<StepId> = network.into_iter().chain(numbers.into_values()).collect();
+        ready.sort_unstable();
         let switches: Vec<StepId> = self
             .switches
             .into_iter()

@@ -13,6 +13,9 @@ pub(super) fn of(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     let ServiceSpec {
         source,
         command,
+        entrypoint,
+        user,
+        working_directory,
         port,
         protocol,
         routes,
@@ -21,14 +24,22 @@ pub(super) fn of(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
         restart,
         strategy,
         volumes,
+        files,
+        aliases,
+        release,
+        post_deploy,
         stop_timeout_ms,
         variables,
         secrets,
+        withheld_secrets,
     } = new;
     let mut why = Vec::new();
     source_change(&mut why, &old.source, source);
     if old.command != *command {
         why.push("its command changed".to_owned());
+    }
+    if (&old.entrypoint, &old.user, &old.working_directory) != (entrypoint, user, working_directory) {
+        why.push("how its image is started changed".to_owned());
     }
     if old.port != *port {
         let word = |p: Option<u16>| p.map_or_else(|| "none".to_owned(), |p| p.to_string());
@@ -44,6 +55,21 @@ pub(super) fn of(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     plain(&mut why, "strategy", &old.strategy, strategy);
     if old.volumes != *volumes {
         why.push("its volumes changed".to_owned());
+    }
+    if old.files != *files {
+        why.push("its files changed".to_owned());
+    }
+    if old.aliases != *aliases {
+        why.push("the names that others reach it by changed".to_owned());
+    }
+    if old.release != *release {
+        why.push("its release command changed".to_owned());
+    }
+    if old.post_deploy != *post_deploy {
+        why.push("its post-deploy command changed".to_owned());
+    }
+    if old.withheld_secrets != *withheld_secrets {
+        why.push("which secrets it is given changed".to_owned());
     }
     if old.stop_timeout_ms != *stop_timeout_ms {
         why.push(format!(

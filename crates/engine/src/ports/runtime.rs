@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use nonna_model::observed::Observed;
-use nonna_model::plan::Scope;
+use nonna_model::plan::{Job, Scope};
 use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId, ServiceSpec};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -241,6 +241,27 @@ pub trait Runtime: Send + Sync {
     /// Runs a one-off command in a fresh replica of the release with its
     /// variables, network and volumes, removes it, and returns the exit code.
     async fn run(&self, launch: &Launch, command: Command, cancel: &CancellationToken) -> Result<i64>;
+
+    /// Runs a command of a deployment in a fresh replica of the release with
+    /// its variables, network and volumes, passes on what it prints, and
+    /// returns the exit code.
+    ///
+    /// It never runs twice at the same time: where an earlier call for the same
+    /// service, release and job was cut off (the process died), this one goes
+    /// on with what that call began, running or ended, rather than begin
+    /// another. What it leaves stays to be found in that way until
+    /// [`Runtime::remove_jobs`]. `cancel` ends the command.
+    async fn run_job(
+        &self,
+        launch: &Launch,
+        job: Job,
+        arguments: &[String],
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<i64>;
+
+    /// Ends and removes what [`Runtime::run_job`] left of a service.
+    async fn remove_jobs(&self, service: &ServiceId) -> Result<()>;
 
     /// Runs a command inside a replica that runs, and returns its exit code.
     async fn exec(

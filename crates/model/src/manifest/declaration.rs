@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::service::{
-    BuildSource, DEFAULT_PORT, HealthCheck, Protocol, Resources, RestartPolicy, RouteSpec, ServiceSpec,
-    Source, Strategy, VolumeMount,
+    BuildSource, DEFAULT_PORT, FileMount, HealthCheck, JobSpec, Protocol, Resources, RestartPolicy,
+    RouteSpec, ServiceSpec, Source, Strategy, VolumeMount,
 };
 
 /// Where a service's image shall come from.
@@ -92,12 +92,20 @@ pub struct ServiceDeclaration {
     pub source: DeclaredSource,
     /// What runs in place of the image's command.
     pub command: Option<Vec<String>>,
+    /// What runs in place of the image's entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// The user in place of the image's.
+    pub user: Option<String>,
+    /// The working directory in place of the image's.
+    pub working_directory: Option<String>,
     /// Where it listens.
     pub port: DeclaredPort,
     /// What the edge speaks to that port.
     pub protocol: Protocol,
     /// How many replicas; `None`: as many as there are, one at first.
     pub replicas: Option<u32>,
+    /// How many replicas at first, where `replicas` does not say; `None`: one.
+    pub initial_replicas: Option<u32>,
     /// The routes beside the one that every service with a port gets.
     pub routes: Vec<RouteSpec>,
     /// How a replica is found healthy.
@@ -110,12 +118,26 @@ pub struct ServiceDeclaration {
     pub strategy: Strategy,
     /// Volumes.
     pub volumes: Vec<VolumeMount>,
+    /// Small files.
+    pub files: Vec<FileMount>,
+    /// More names that others reach it by.
+    pub aliases: Vec<String>,
+    /// What runs before each of its releases starts.
+    pub release: Option<JobSpec>,
+    /// What runs in its first deployment only.
+    pub post_deploy: Option<JobSpec>,
+    /// The services whose replicas must be healthy before its own start.
+    pub after: Vec<Name>,
     /// Milliseconds until a replica that does not end is killed.
     pub stop_timeout_ms: u64,
     /// The manifest's variables of all scopes, merged.
     pub variables: BTreeMap<String, String>,
     /// The secrets that must be set before a deploy.
     pub required_secrets: Vec<String>,
+    /// What must be set before a deploy, as a variable or as a secret.
+    pub required_variables: Vec<String>,
+    /// Secrets of its environment that are not given to it.
+    pub withheld_secrets: Vec<String>,
 }
 
 impl ServiceDeclaration {
@@ -134,10 +156,15 @@ impl ServiceDeclaration {
     ) -> ServiceSpec {
         let mut variables = self.variables.clone();
         variables.extend(extra_variables.clone());
+        let mut secrets = secrets;
+        secrets.retain(|name, _| !self.withheld_secrets.contains(name));
         variables.retain(|name, _| !secrets.contains_key(name));
         ServiceSpec {
             source,
             command: self.command.clone(),
+            entrypoint: self.entrypoint.clone(),
+            user: self.user.clone(),
+            working_directory: self.working_directory.clone(),
             port: self.port.number(),
             protocol: self.protocol,
             routes: self.routes.clone(),
@@ -146,9 +173,14 @@ impl ServiceDeclaration {
             restart: self.restart,
             strategy: self.strategy,
             volumes: self.volumes.clone(),
+            files: self.files.clone(),
+            aliases: self.aliases.clone(),
+            release: self.release.clone(),
+            post_deploy: self.post_deploy.clone(),
             stop_timeout_ms: self.stop_timeout_ms,
             variables,
             secrets,
+            withheld_secrets: self.withheld_secrets.clone(),
         }
     }
 
@@ -159,6 +191,25 @@ impl ServiceDeclaration {
             .iter()
             .map(String::as_str)
             .filter(|name| !set.contains_key(*name))
+            .collect()
+    }
+
+    /// The variables that must be set, and are neither in the manifest nor
+    /// among those that are set by hand.
+    #[must_use]
+    pub fn missing_variables(
+        &self,
+        variables: &BTreeMap<String, String>,
+        secrets: &BTreeMap<String, u64>,
+    ) -> Vec<&str> {
+        self.required_variables
+            .iter()
+            .map(String::as_str)
+            .filter(|name| {
+                !self.variables.contains_key(*name)
+                    && !variables.contains_key(*name)
+                    && !secrets.contains_key(*name)
+            })
             .collect()
     }
 }

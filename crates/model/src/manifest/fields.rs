@@ -167,6 +167,53 @@ pub(super) static SERVICE: &[Field] = &[
         schema: command_schema,
     },
     Field {
+        name: "release",
+        kind: "string or list of strings",
+        about: "What runs once for every new release, in a fresh replica of it, before its replicas start: database \
+                migrations, say. If it fails, the old release goes on serving. It must bear to be run twice: where \
+                Nonna is killed meanwhile it begins again. A rollback does not run it.",
+        default: "`release:` of the Procfile, else none",
+        example: "[\"python\", \"manage.py\", \"migrate\"]",
+        aliases: &["release_command", "migrate", "pre_deploy", "predeploy"],
+        schema: command_schema,
+    },
+    Field {
+        name: "release_timeout",
+        kind: "duration, to 1 hour",
+        about: "How long `release` and `post_deploy` may take.",
+        default: "`\"1h\"`",
+        example: "\"10m\"",
+        aliases: &["release_command_timeout"],
+        schema: duration_schema,
+    },
+    Field {
+        name: "post_deploy",
+        kind: "string or list of strings",
+        about: "What runs once in the service's first deployment in an environment, when all replicas are healthy and \
+                before they get requests: first data, say. If it fails, so does the deployment, and the next one \
+                is the first again.",
+        default: "`scripts.postdeploy` of app.json, else none",
+        example: "[\"bin/seed\"]",
+        aliases: &["postdeploy", "seed", "after_deploy"],
+        schema: command_schema,
+    },
+    Field {
+        name: "after",
+        kind: "list of service names",
+        about: "The services whose replicas must be healthy before this one's start.",
+        default: "none: all start at once, but a `release` command waits for the services that have no part in it",
+        example: "[\"db\"]",
+        aliases: &["depends_on", "needs", "requires"],
+        schema: || {
+            json!({
+                "type": "array",
+                "items": name_schema(),
+                "maxItems": MAX_SERVICES,
+                "uniqueItems": true,
+            })
+        },
+    },
+    Field {
         name: "port",
         kind: "1 to 65535, or false",
         about: "Where the replicas listen, on `0.0.0.0`; given to them as `PORT`. `false`: nothing listens (a worker).",

@@ -10,6 +10,7 @@
 //! fields, the published JSON Schema ([`schema`]) and the reference
 //! ([`reference_markdown`]) are made.
 
+mod base;
 mod declaration;
 mod fields;
 pub mod limits;
@@ -29,8 +30,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+pub(crate) use base::{Base, BaseService};
 pub use declaration::{DeclaredPort, DeclaredSource, ServiceDeclaration};
 pub use problem::{MAX_PROBLEMS, Problem, Problems};
+pub(crate) use problem::{Report, shorten};
+pub(crate) use reader::nearest;
 pub use reference::reference_markdown;
 pub use schema::schema;
 
@@ -84,6 +88,12 @@ impl<T: PartialEq> PartialEq for At<T> {
 /// # Errors
 /// Every mistake in it, in the order of the file.
 pub fn parse(text: &str, file: &str) -> Result<Manifest, Problems> {
+    parse_over(text, file, &Base::default()).map(|(manifest, _)| manifest)
+}
+
+/// Reads the text of a manifest that stands over what the folder's other files
+/// say; tells whether these count.
+pub(crate) fn parse_over(text: &str, file: &str, base: &Base) -> Result<(Manifest, bool), Problems> {
     let mut report = problem::Report::new(file, text);
     if text.len() > limits::MAX_FILE {
         report.add(
@@ -94,12 +104,13 @@ pub fn parse(text: &str, file: &str) -> Result<Manifest, Problems> {
                 text.len()
             ),
         );
-        return report.finish().map(|()| Manifest::default());
+        return report.finish().map(|()| (Manifest::default(), false));
     }
-    let manifest = syntax::with_table(text, &mut report, |root, whole, report| {
-        let manifest = top::read(root, whole, report);
+    let read = syntax::with_table(text, &mut report, |root, whole, report| {
+        let mut manifest = top::read(root, whole, base, report);
+        let counts = base::lay_under(&mut manifest, base);
         resolve::check(&manifest, whole, report);
-        manifest
+        (manifest, counts)
     });
-    report.finish().map(|()| manifest)
+    report.finish().map(|()| read)
 }

@@ -71,7 +71,13 @@ impl fmt::Display for Problems {
                 "^".repeat(problem.length.max(1))
             )?;
         }
-        let file = self.0.first().map_or("the manifest", |p| p.file.as_str());
+        let mut files: Vec<&str> = self.0.iter().map(|p| p.file.as_str()).collect();
+        files.dedup();
+        let file = if files.is_empty() {
+            "the manifest".to_owned()
+        } else {
+            files.join(" and ")
+        };
         match self.0.len() {
             1 => write!(f, "1 mistake in {file}"),
             MAX_PROBLEMS => write!(f, "{MAX_PROBLEMS} mistakes in {file}; the rest is not listed"),
@@ -81,7 +87,7 @@ impl fmt::Display for Problems {
 }
 
 /// A manifest's text with what is wrong in it.
-pub(super) struct Report<'t> {
+pub(crate) struct Report<'t> {
     file: &'t str,
     text: &'t str,
     line_starts: Vec<usize>,
@@ -92,7 +98,7 @@ pub(super) struct Report<'t> {
 }
 
 impl<'t> Report<'t> {
-    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+    pub(crate) fn new(file: &'t str, text: &'t str) -> Self {
         let line_starts = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
             .collect();
@@ -106,14 +112,14 @@ impl<'t> Report<'t> {
     }
 
     /// The line, from 0, in which a byte stands.
-    pub(super) fn line_of(&self, byte: usize) -> usize {
+    pub(crate) fn line_of(&self, byte: usize) -> usize {
         self.line_starts
             .partition_point(|start| *start <= byte)
             .saturating_sub(1)
     }
 
     /// The bytes of a line, from 0, without its end.
-    pub(super) fn line_range(&self, line: usize) -> Range<usize> {
+    pub(crate) fn line_range(&self, line: usize) -> Range<usize> {
         let start = self.line_starts.get(line).copied().unwrap_or(self.text.len());
         let end = self
             .line_starts
@@ -123,17 +129,17 @@ impl<'t> Report<'t> {
     }
 
     /// How many lines there are.
-    pub(super) fn lines(&self) -> usize {
+    pub(crate) fn lines(&self) -> usize {
         self.line_starts.len()
     }
 
     /// Notes a mistake that cannot be guessed right.
-    pub(super) fn add(&mut self, at: &Range<usize>, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, at: &Range<usize>, message: impl Into<String>) {
         self.push(at, message.into(), None);
     }
 
     /// Notes a mistake with what to write in its place, if that is known.
-    pub(super) fn suggest(
+    pub(crate) fn suggest(
         &mut self,
         at: &Range<usize>,
         message: impl Into<String>,
@@ -178,17 +184,17 @@ impl<'t> Report<'t> {
 
     /// Whether nothing more will be listed, so that nothing more needs to be
     /// guessed.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.found.len() >= MAX_PROBLEMS
     }
 
     /// Whether nothing is wrong so far.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.found.is_empty()
     }
 
     /// What was found, in the order of the file.
-    pub(super) fn finish(mut self) -> Result<(), Problems> {
+    pub(crate) fn finish(mut self) -> Result<(), Problems> {
         if self.found.is_empty() {
             return Ok(());
         }
@@ -221,7 +227,7 @@ fn is_bidirectional(c: char) -> bool {
 }
 
 /// A text made fit to be repeated in a message: one line, short, visible.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     let mut chars = text.chars();
     let mut out: String = chars.by_ref().take(OFFENDING).map(visible).collect();
     if chars.next().is_some() {

@@ -397,7 +397,7 @@ fn closest(name: &str, known: &[Field]) -> Option<String> {
 }
 
 /// The word that is so like this one that it was probably meant.
-pub(super) fn nearest<W: AsRef<str> + Display>(word: &str, of: impl Iterator<Item = W>) -> Option<String> {
+pub(crate) fn nearest<W: AsRef<str> + Display>(word: &str, of: impl Iterator<Item = W>) -> Option<String> {
     // Longer than any word here: nothing was misspelt, and comparing costs.
     if word.len() > 64 {
         return None;

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use super::declaration::{DeclaredPort, DeclaredSource, ServiceDeclaration};
 use super::problem::Report;
 use super::service::Fields;
-use super::{DEFAULT_ENVIRONMENT, DEFAULT_SERVICE, Manifest};
+use super::{At, DEFAULT_ENVIRONMENT, DEFAULT_SERVICE, Manifest};
 use crate::name::Name;
-use crate::service::{DEFAULT_STOP_TIMEOUT_MS, Probe, Resources, RouteSpec, Strategy, VolumeMount};
+use crate::service::{
+    DEFAULT_JOB_TIMEOUT_MS, DEFAULT_STOP_TIMEOUT_MS, JobSpec, Probe, Resources, RouteSpec, Strategy,
+    VolumeMount,
+};
 
 impl Manifest {
     /// The names of its services; `web` alone where it declares none.
@@ -95,6 +98,9 @@ fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> S
         name: name.clone(),
         source,
         command: fields.command.as_ref().map(|words| words.value.clone()),
+        entrypoint: None,
+        user: None,
+        working_directory: None,
         port: match fields.port.as_ref().map(|port| port.value) {
             None => DeclaredPort::Unsaid,
             Some(None) => DeclaredPort::Nothing,
@@ -102,6 +108,7 @@ fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> S
         },
         protocol: fields.protocol.as_ref().map(|p| p.value).unwrap_or_default(),
         replicas: fields.replicas.as_ref().map(|replicas| replicas.value),
+        initial_replicas: None,
         routes: routes(fields).map(|(route, _)| route.clone()).collect(),
         health: fields
             .health
@@ -129,6 +136,16 @@ fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> S
                 path: path.value.clone(),
             })
             .collect(),
+        files: Vec::new(),
+        aliases: Vec::new(),
+        release: job(&fields.release, fields.release_timeout_ms.as_ref()),
+        post_deploy: job(&fields.post_deploy, fields.release_timeout_ms.as_ref()),
+        after: fields
+            .after
+            .iter()
+            .flat_map(|after| &after.value)
+            .map(|name| name.value.clone())
+            .collect(),
         stop_timeout_ms: fields
             .stop_timeout_ms
             .as_ref()
@@ -140,7 +157,16 @@ fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> S
             .flat_map(|secrets| &secrets.value)
             .map(|secret| secret.value.clone())
             .collect(),
+        required_variables: Vec::new(),
+        withheld_secrets: Vec::new(),
     }
+}
+
+fn job(command: &Option<At<Vec<String>>>, timeout: Option<&At<u64>>) -> Option<JobSpec> {
+    Some(JobSpec {
+        command: command.as_ref()?.value.clone(),
+        timeout_ms: timeout.map_or(DEFAULT_JOB_TIMEOUT_MS, |timeout| timeout.value),
+    })
 }
 
 fn values(of: &BTreeMap<String, super::At<String>>) -> BTreeMap<String, String> {
@@ -187,6 +213,47 @@ fn check_services(services: &BTreeMap<Name, Fields>, report: &mut Report<'_>) {
         }
     }
     check_routes(services, report);
+    check_after(services, report);
+}
+
+/// What a service waits for must be there, and must not wait for it in turn.
+fn check_after(services: &BTreeMap<Name, Fields>, report: &mut Report<'_>) {
+    let waits = |name: &Name| {
+        services
+            .get(name)
+            .and_then(|fields| fields.after.as_ref())
+            .map(|after| after.value.as_slice())
+            .unwrap_or_default()
+    };
+    for name in services.keys() {
+        for other in waits(name) {
+            if !services.contains_key(&other.value) {
+                let near = super::reader::nearest(other.value.as_str(), services.keys().map(Name::as_str));
+                report.suggest(
+                    &other.at,
+                    format!("there is no service `{}` to wait for", other.value),
+                    near,
+                );
+                continue;
+            }
+            let mut reached = vec![&other.value];
+            let mut at = 0;
+            while let Some(next) = reached.get(at).copied() {
+                at += 1;
+                for further in waits(next) {
+                    if !reached.contains(&&further.value) {
+                        reached.push(&further.value);
+                    }
+                }
+            }
+            if reached.contains(&name) {
+                report.add(
+                    &other.at,
+                    format!("`{name}` would wait for `{}`, which waits for it", other.value),
+                );
+            }
+        }
+    }
 }
 
 fn check_source(fields: &Fields, report: &mut Report<'_>) {

@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 use super::At;
 use super::fields::{HEALTH, SERVICE};
 use super::limits::{
-    MAX_CPU, MAX_DOMAINS, MAX_PIDS, MAX_REPLICAS, MAX_RETRIES, MAX_TARGET, MAX_VARIABLES, MAX_VOLUMES,
-    MIN_MEMORY, MIN_PROBE_MS,
+    MAX_CPU, MAX_DOMAINS, MAX_PIDS, MAX_REPLICAS, MAX_RETRIES, MAX_SERVICES, MAX_TARGET, MAX_VARIABLES,
+    MAX_VOLUMES, MIN_MEMORY, MIN_PROBE_MS,
 };
 use super::problem::Report;
 use super::reader::{Entry, entries};
@@ -36,6 +36,10 @@ pub(super) struct Fields {
     pub(super) build_arguments: BTreeMap<String, At<String>>,
     pub(super) image: Option<At<String>>,
     pub(super) command: Option<At<Vec<String>>>,
+    pub(super) release: Option<At<Vec<String>>>,
+    pub(super) release_timeout_ms: Option<At<u64>>,
+    pub(super) post_deploy: Option<At<Vec<String>>>,
+    pub(super) after: Option<At<Vec<At<Name>>>>,
     /// `Some(None)`: nothing listens.
     pub(super) port: Option<At<Option<u16>>>,
     pub(super) protocol: Option<At<Protocol>>,
@@ -74,6 +78,10 @@ impl Fields {
             build_arguments: merge(&base.build_arguments, &over.build_arguments),
             image: pick(&base.image, &over.image),
             command: pick(&base.command, &over.command),
+            release: pick(&base.release, &over.release),
+            release_timeout_ms: pick(&base.release_timeout_ms, &over.release_timeout_ms),
+            post_deploy: pick(&base.post_deploy, &over.post_deploy),
+            after: pick(&base.after, &over.after),
             port: pick(&base.port, &over.port),
             protocol: pick(&base.protocol, &over.protocol),
             replicas: pick(&base.replicas, &over.replicas),
@@ -139,6 +147,10 @@ pub(super) fn read(table: &DeTable<'_>, of: &str, report: &mut Report<'_>) -> Fi
                 });
             }
             "command" => fields.command = command(&entry, report),
+            "release" => fields.release = command(&entry, report),
+            "release_timeout" => fields.release_timeout_ms = report.duration(&entry, 1),
+            "post_deploy" => fields.post_deploy = command(&entry, report),
+            "after" => fields.after = report.list(&entry, MAX_SERVICES, service_name),
             "port" => fields.port = port(&entry, report),
             "protocol" => fields.protocol = report.choice(&entry, PROTOCOLS),
             "replicas" => fields.replicas = report.integer(&entry, 0..=MAX_REPLICAS),
@@ -161,6 +173,13 @@ pub(super) fn read(table: &DeTable<'_>, of: &str, report: &mut Report<'_>) -> Fi
         }
     }
     fields
+}
+
+fn service_name(text: &str) -> Result<Name, InvalidValue> {
+    text.parse().map_err(|why: crate::InvalidName| InvalidValue {
+        message: format!("this cannot be the name of a service: {}", why.reason),
+        suggestion: why.suggestion.map(String::from),
+    })
 }
 
 fn check_target(text: &str) -> Result<String, InvalidValue> {

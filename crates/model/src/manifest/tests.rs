@@ -334,7 +334,10 @@ fn an_environment_cannot_change_a_service_that_is_not_there() {
 #[test]
 fn every_example_of_the_reference_is_good() {
     for field in fields::SERVICE {
-        let text = format!("[services.web]\n{} = {}", field.name, field.example);
+        let text = format!(
+            "[services.db]\nimage = \"redis:7\"\n[services.web]\n{} = {}",
+            field.name, field.example
+        );
         assert_eq!(problems(&text), [], "{text}");
     }
     for field in fields::HEALTH.iter().filter(|field| field.name != "port") {

@@ -8,12 +8,12 @@ use super::fields::{ENVIRONMENT, TOP};
 use super::limits::{MAX_ENVIRONMENTS, MAX_SERVICES};
 use super::problem::Report;
 use super::reader::{Entry, entries, nearest};
-use super::{At, DEFAULT_SERVICE, Manifest, Overrides, service, value};
+use super::{At, Base, DEFAULT_SERVICE, Manifest, Overrides, service, value};
 use crate::name::Name;
 
 /// Reads the whole file. `whole` is false where parts of it were lost, so that
 /// nothing that seems missing is complained of.
-pub(super) fn read(root: &DeTable<'_>, whole: bool, report: &mut Report<'_>) -> Manifest {
+pub(super) fn read(root: &DeTable<'_>, whole: bool, base: &Base, report: &mut Report<'_>) -> Manifest {
     let mut manifest = Manifest::default();
     let mut environments = None;
     let mut declared = Some(Vec::new());
@@ -30,6 +30,10 @@ pub(super) fn read(root: &DeTable<'_>, whole: bool, report: &mut Report<'_>) -> 
             "environments" => environments = Some(entry),
             _ => report.unknown(&entry, TOP, "at the top of the file"),
         }
+    }
+    if let Some(declared) = &mut declared {
+        // Process types are services that stand in another file.
+        declared.extend(base.services.iter().map(|service| service.name.to_string()));
     }
     if let Some(entry) = environments
         && let Some(table) = report.table(&entry, "a table of environments")

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nonna_api::DesiredRequest;
 use nonna_engine::ports::runtime::Image;
 use nonna_engine::{Code, Error, Result};
-use nonna_model::manifest::{self, DeclaredPort, DeclaredSource, ServiceDeclaration};
+use nonna_model::manifest::{DeclaredPort, ServiceDeclaration};
 use nonna_model::observed::Observed;
 use nonna_model::plan::{CurrentRelease, DesiredEnvironment, DesiredService, Plan, Scope, Target};
 use nonna_model::release::ReleaseState;
@@ -14,6 +14,7 @@ use nonna_model::{Name, ReleaseNumber, ServiceId, ServiceSpec};
 use nonna_store::records::{EnvironmentSnapshot, Service};
 
 use super::builder::source_digest;
+use super::declared::{self, SameCode};
 use super::intent::{Destroy, Intent};
 use super::manager::Deployments;
 use super::queue::Place;
@@ -38,6 +39,14 @@ impl Planned {
             declared: BTreeMap::new(),
         }
     }
+}
+
+/// What a request wants of all its services.
+struct Wish<'a> {
+    /// A new release even where nothing differs.
+    force: bool,
+    /// Secrets that will be set before the deployment begins.
+    coming_secrets: Vec<&'a String>,
 }
 
 /// Where an environment stands, made or not.
@@ -224,31 +233,64 @@ impl Deployments {
         request: &DesiredRequest,
         declared: &mut BTreeMap<ServiceId, BTreeMap<String, String>>,
     ) -> Result<Vec<DesiredService>> {
-        let declarations = read_manifest(ground, request)?;
-        let mut services = Vec::new();
-        for declaration in &declarations {
+        let declared_services = declared::read(&ground.scope, request)?;
+        let declarations = &declared_services.services;
+        let mut wanted = Vec::new();
+        for declaration in declarations {
             let existing = ground.service(&declaration.name);
             let id = existing.map_or_else(
                 || self.provisional.service(&place.0, &place.1, &declaration.name),
                 |s| s.id.clone(),
             );
+            let source = declared::source(declaration, request)?;
+            wanted.push((id, declaration, source));
+        }
+        let wish = Wish {
+            force: request.force,
+            coming_secrets: request
+                .promised_secrets
+                .iter()
+                .chain(&declared_services.generated)
+                .collect(),
+        };
+        let mut services = Vec::new();
+        for (id, declaration, source) in &wanted {
+            let existing = ground.service(&declaration.name);
+            let code = SameCode::of(source, &wanted);
             let target = self
-                .run_target(ground, declaration, &id, existing, request)
+                .run_target(ground, declaration, id, existing, &wish, &code)
                 .await?;
             declared.insert(id.clone(), declaration.variables.clone());
             services.push(DesiredService {
-                id,
+                id: id.clone(),
                 name: declaration.name.clone(),
                 current: existing.and_then(|s| s.current.clone()),
                 next_release: existing.map_or(ReleaseNumber(1), |s| s.next_release),
+                after: declaration.after.clone(),
                 target,
             });
         }
-        if request.prune {
-            let kept: BTreeSet<&Name> = declarations.iter().map(|d| &d.name).collect();
-            let gone = ground.services.iter().filter(|s| !kept.contains(&s.name));
-            services.extend(gone.map(removal));
-        }
+        let kept: BTreeSet<&Name> = declarations.iter().map(|d| &d.name).collect();
+        let gone = ground.services.iter().filter(|s| !kept.contains(&s.name));
+        let whole = request.services.is_empty() && request.image.is_none();
+        let siblings: Vec<&Source> = ground
+            .services
+            .iter()
+            .filter(|s| kept.contains(&s.name))
+            .filter_map(|s| Some(&s.current.as_ref()?.release.spec.source))
+            .collect();
+        // A process type that the Procfile no longer has would go on running
+        // code that nobody deploys any more. What holds data is asked for.
+        let was_process = |s: &&Service| {
+            whole
+                && declared_services.has_processes
+                && s.volumes.is_empty()
+                && s.current.as_ref().is_some_and(|c| {
+                    matches!(c.release.spec.source, Source::Build(_))
+                        && siblings.contains(&&c.release.spec.source)
+                })
+        };
+        services.extend(gone.filter(|s| request.prune || was_process(s)).map(removal));
         Ok(services)
     }
 
@@ -258,11 +300,15 @@ impl Deployments {
         declaration: &ServiceDeclaration,
         id: &ServiceId,
         existing: Option<&Service>,
-        request: &DesiredRequest,
+        wish: &Wish<'_>,
+        code: &SameCode<'_>,
     ) -> Result<Target> {
         let name = &declaration.name;
         let current = existing.and_then(|s| s.current.as_ref());
-        let merged = self.parts.store.merged_variables(&ground.scope, id).await?;
+        let mut merged = self.parts.store.merged_variables(&ground.scope, id).await?;
+        for coming in &wish.coming_secrets {
+            merged.secrets.entry((*coming).clone()).or_insert(1);
+        }
         if let Some(first) = declaration.missing_secrets(&merged.secrets).first() {
             let all = declaration.missing_secrets(&merged.secrets).join(", ");
             return Err(Error::user(
@@ -274,29 +320,23 @@ impl Deployments {
                 ground.scope.project_name, ground.scope.environment_name
             )));
         }
+        if let Some(first) = declaration
+            .missing_variables(&merged.variables, &merged.secrets)
+            .first()
+        {
+            return Err(Error::user(
+                Code::MissingSecret,
+                format!("The service `{name}` requires variables that are not set: {}.",
+                    declaration.missing_variables(&merged.variables, &merged.secrets).join(", ")),
+            )
+            .hint(format!(
+                "Set it: `nonna env set {first}=VALUE --project {} --environment {}`, or `nonna secret set {first} …` where nobody may read it.",
+                ground.scope.project_name, ground.scope.environment_name
+            )));
+        }
         let mut declaration = declaration.clone();
-        let source = match &declaration.source {
-            DeclaredSource::Folder { path, .. } => {
-                let context = request.contexts.get(name.as_str()).ok_or_else(|| {
-                    Error::user(
-                        Code::InvalidInput,
-                        format!("The service `{name}` is built from the folder `{path}`, and no build context was sent for it."),
-                    )
-                    .hint("Send it with `nonna deploy`, or name an image with `--image`.")
-                })?;
-                if nonna_model::context::digest_hex(context).is_none() {
-                    return Err(Error::user(
-                        Code::InvalidInput,
-                        format!(
-                            "The build context of `{name}` is named by no digest: expected `sha256:` and 64 hexadecimal digits."
-                        ),
-                    ));
-                }
-                declaration.source.with_context(context.clone())
-            }
-            DeclaredSource::Image { .. } => declaration.source.with_context(""),
-        };
-        let image = self.known_image(id, current, &source, declaration.port).await?;
+        let source = code.source.clone();
+        let image = self.known_image(current, code, declaration.port).await?;
         if declaration.port == DeclaredPort::Unsaid
             && matches!(source, Source::Image { .. })
             && let Some(port) = image.as_ref().and_then(only_port)
@@ -317,7 +357,11 @@ impl Deployments {
             .hint("Send it first; `nonna deploy` does.")
             .retry());
         }
-        let replicas = declaration.replicas.or(current.map(|c| c.replicas)).unwrap_or(1);
+        let replicas = declaration
+            .replicas
+            .or(current.map(|c| c.replicas))
+            .or(declaration.initial_replicas)
+            .unwrap_or(1);
         self.check_replicas(replicas)?;
         let mut spec = declaration.spec(source, &merged.variables, merged.secrets);
         self.add_default_route(&ground.scope, name, &mut spec);
@@ -326,7 +370,8 @@ impl Deployments {
             image: image.map(|i| i.id),
             replicas,
             paused: false,
-            force: request.force,
+            force: wish.force,
+            jobs: true,
             reason: "deploy".to_owned(),
         })
     }
@@ -334,25 +379,29 @@ impl Deployments {
     /// The image of a source, where it is on the machine.
     async fn known_image(
         &self,
-        id: &ServiceId,
         current: Option<&CurrentRelease>,
-        source: &Source,
+        code: &SameCode<'_>,
         port: DeclaredPort,
     ) -> Result<Option<Image>> {
         let runtime = &self.parts.runtime;
-        match source {
+        match code.source {
             Source::Image { reference } => runtime.image(reference).await,
             Source::Build(build) => {
-                let same = current
-                    .filter(|c| c.release.spec.source == *source && c.release.spec.port == port.number())
+                let digest = source_digest(build, code.port);
+                let mut known = current
+                    .filter(|c| {
+                        c.release.spec.source == *code.source
+                            && c.release.spec.port == port.number()
+                            && code.port == port.number()
+                    })
                     .and_then(|c| c.release.image.clone());
-                let known = match same {
-                    Some(image) => Some(image),
-                    None => {
-                        let digest = source_digest(build, port.number());
-                        self.parts.store.build_result(id, &digest).await?
+                // Whichever process type it was built for: it is one image.
+                for id in &code.services {
+                    if known.is_some() {
+                        break;
                     }
-                };
+                    known = self.parts.store.build_result(id, &digest).await?;
+                }
                 match known {
                     // An image that was removed meanwhile is built again.
                     Some(known) => runtime.image(&known).await,
@@ -465,6 +514,7 @@ impl Deployments {
                 replicas: current.replicas,
                 paused: current.paused,
                 force: true,
+                jobs: false,
                 reason: format!("rollback to {}", release.number),
             },
         )])
@@ -488,6 +538,7 @@ impl Deployments {
                 replicas,
                 paused: current.paused,
                 force: false,
+                jobs: true,
                 reason: format!("scale to {replicas}"),
             },
         )])
@@ -516,6 +567,8 @@ impl Deployments {
             spec.variables
                 .retain(|name, _| !merged.secrets.contains_key(name));
             spec.secrets = merged.secrets;
+            let withheld = spec.withheld_secrets.clone();
+            spec.secrets.retain(|name, _| !withheld.contains(name));
             declared.insert(service.id.clone(), base);
             services.push(desired(
                 service,
@@ -525,6 +578,7 @@ impl Deployments {
                     replicas: current.replicas,
                     paused: current.paused,
                     force: false,
+                    jobs: true,
                     reason: reason.to_owned(),
                 },
             ));
@@ -609,6 +663,7 @@ fn desired(service: &Service, target: Target) -> DesiredService {
         name: service.name.clone(),
         current: service.current.clone(),
         next_release: service.next_release,
+        after: Vec::new(),
         target,
     }
 }
@@ -632,6 +687,7 @@ fn pause(ground: &Ground, name: &Name, paused: bool) -> Result<Vec<DesiredServic
             replicas: current.replicas,
             paused,
             force: false,
+            jobs: true,
             reason: if paused { "pause" } else { "resume" }.to_owned(),
         },
     )])
@@ -645,61 +701,4 @@ fn destroy(ground: &Ground, what: &Destroy, remove: &mut bool) -> Result<Vec<Des
             Ok(ground.services.iter().map(removal).collect())
         }
     }
-}
-
-/// The services of the manifest that the request is about.
-fn read_manifest(ground: &Ground, request: &DesiredRequest) -> Result<Vec<ServiceDeclaration>> {
-    let manifest = manifest::parse(&request.manifest, manifest::FILE_NAME).map_err(|problems| {
-        let count = problems.0.len();
-        let mut error = Error::user(
-            Code::InvalidInput,
-            format!(
-                "{} has {count} mistake{}.",
-                manifest::FILE_NAME,
-                if count == 1 { "" } else { "s" }
-            ),
-        );
-        for problem in &problems.0 {
-            error = error.detail(problem.to_string());
-        }
-        error
-    })?;
-    let mut declarations = manifest.resolve(&ground.scope.environment_name);
-    let names: Vec<String> = declarations.iter().map(|d| d.name.to_string()).collect();
-    let listed: Vec<&str> = names.iter().map(String::as_str).collect();
-    let about = request
-        .services
-        .iter()
-        .map(String::as_str)
-        .chain(request.contexts.keys().map(String::as_str));
-    if let Some(unknown) = about.into_iter().find(|name| !listed.contains(name)) {
-        let shown: String = unknown.chars().take(64).collect();
-        return Err(unknown_service(&shown, &ground.scope, &listed));
-    }
-    if !request.services.is_empty() {
-        declarations.retain(|d| request.services.iter().any(|name| *name == d.name.as_str()));
-    }
-    if let Some(image) = &request.image {
-        manifest::value::check_image(image).map_err(|e| {
-            Error::user(Code::InvalidInput, format!("`image`: {}", e.message))
-                .hint("Write it as `docker pull` takes it: `nginx:1.27`, `ghcr.io/owner/app@sha256:…`.")
-        })?;
-        let target = match declarations.as_mut_slice() {
-            [only] => Some(only),
-            all => all
-                .iter_mut()
-                .find(|d| d.name.as_str() == manifest::DEFAULT_SERVICE),
-        };
-        let Some(target) = target else {
-            return Err(Error::user(
-                Code::InvalidInput,
-                "It is not clear which service the image is for.",
-            )
-            .hint(format!("Name one of {}.", listed.join(", "))));
-        };
-        target.source = DeclaredSource::Image {
-            reference: image.clone(),
-        };
-    }
-    Ok(declarations)
 }

@@ -179,6 +179,9 @@ impl Deployments {
 
     async fn take(&self, request: Request) -> Result<Deployment> {
         let place = (request.project.clone(), request.environment.clone());
+        if let Intent::Deploy(desired) = &request.intent {
+            self.make_secrets_up(&place, desired, &request.actor).await?;
+        }
         if request.replace {
             for id in self.queues.members(&place) {
                 self.parts.store.request_cancel(&id).await?;

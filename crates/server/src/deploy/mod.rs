@@ -2,6 +2,7 @@
 //! the store and a task that carries it out, one at a time an environment.
 
 mod builder;
+mod declared;
 mod desired;
 mod events;
 mod health;

@@ -12,7 +12,7 @@ use nonna_engine::ports::runtime::{
 };
 use nonna_engine::{Code, Error, Result};
 use nonna_model::observed::Observed;
-use nonna_model::plan::Scope;
+use nonna_model::plan::{Job, Scope};
 use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId};
 use nonna_runtime_docker::{DockerConfig, DockerRuntime};
 use tokio::sync::watch;
@@ -140,6 +140,23 @@ impl Runtime for LateRuntime {
 
     async fn run(&self, launch: &Launch, command: Command, cancel: &CancellationToken) -> Result<i64> {
         self.get()?.run(launch, command, cancel).await
+    }
+
+    async fn run_job(
+        &self,
+        launch: &Launch,
+        job: Job,
+        arguments: &[String],
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<i64> {
+        self.get()?
+            .run_job(launch, job, arguments, progress, cancel)
+            .await
+    }
+
+    async fn remove_jobs(&self, service: &ServiceId) -> Result<()> {
+        self.get()?.remove_jobs(service).await
     }
 
     async fn exec(

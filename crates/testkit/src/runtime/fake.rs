@@ -10,11 +10,11 @@ use futures_util::stream::{self, BoxStream};
 use nonna_engine::event::{EventKind, Progress};
 use nonna_engine::ports::Runtime;
 use nonna_engine::ports::runtime::{
-    Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, ReplicaStats, RuntimeEvent,
+    Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, Output, ReplicaStats, RuntimeEvent,
 };
 use nonna_engine::{Code, Error, Result};
 use nonna_model::observed::{Observed, ObservedReplica, ObservedVolume, ReplicaState};
-use nonna_model::plan::Scope;
+use nonna_model::plan::{Job, Scope};
 use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,10 @@ pub(super) struct World {
     calls: Vec<String>,
     faults: Vec<(usize, Error)>,
     made: u16,
+    /// What jobs left: how each ended, or `None` while it runs.
+    jobs: BTreeMap<(ServiceId, ReleaseNumber, Job), Option<i64>>,
+    /// How many times a job was begun.
+    jobs_begun: BTreeMap<(ServiceId, ReleaseNumber, Job), usize>,
 }
 
 /// A runtime in memory. Clones are the same one.
@@ -104,6 +108,19 @@ impl FakeRuntime {
         let mut world = self.world();
         let at = world.calls.len() + calls;
         world.faults.push((at, error));
+    }
+
+    /// How many containers of jobs there are, running or ended.
+    #[must_use]
+    pub fn jobs_left(&self) -> usize {
+        self.world().jobs.len()
+    }
+
+    /// How often this job was begun.
+    #[must_use]
+    pub fn jobs_begun(&self, service: &ServiceId, release: ReleaseNumber, job: Job) -> usize {
+        let key = (service.clone(), release, job);
+        self.world().jobs_begun.get(&key).copied().unwrap_or_default()
     }
 
     /// Every call so far, in order: `start_replicas svc-… v1 2`.
@@ -445,6 +462,61 @@ impl Runtime for FakeRuntime {
     async fn run(&self, launch: &Launch, command: Command, cancel: &CancellationToken) -> Result<i64> {
         drop(self.call(format!("run {} {:?}", launch.service, command.arguments))?);
         fake_command::run(self, launch, None, command, cancel).await
+    }
+
+    async fn run_job(
+        &self,
+        launch: &Launch,
+        job: Job,
+        arguments: &[String],
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<i64> {
+        let key = (launch.service.clone(), launch.release, job);
+        let there = {
+            let mut world = self.call(format!("run_job {} {} {job:?}", launch.service, launch.release))?;
+            if !world.local.contains(&launch.image) {
+                return Err(not_found(&launch.image));
+            }
+            // What another release's left does not run on beside this one.
+            world
+                .jobs
+                .retain(|(owner, release, _), _| *owner != launch.service || *release == launch.release);
+            let there = world.jobs.get(&key).copied();
+            if there.is_none() {
+                world.jobs.insert(key.clone(), None);
+                *world.jobs_begun.entry(key.clone()).or_default() += 1;
+            }
+            there
+        };
+        if let Some(Some(code)) = there {
+            return Ok(code);
+        }
+        let (sender, mut output) = tokio::sync::mpsc::channel(16);
+        let (_input, receiver) = tokio::sync::mpsc::channel(1);
+        let command = Command {
+            arguments: arguments.to_vec(),
+            terminal: None,
+            input: receiver,
+            output: sender,
+        };
+        let print = async {
+            while let Some(Output::Stdout(bytes) | Output::Stderr(bytes)) = output.recv().await {
+                for line in String::from_utf8_lossy(&bytes).lines() {
+                    progress.job_output(line);
+                }
+            }
+        };
+        let (code, ()) = tokio::join!(fake_command::run(self, launch, None, command, cancel), print);
+        let code = code?;
+        self.world().jobs.insert(key, Some(code));
+        Ok(code)
+    }
+
+    async fn remove_jobs(&self, service: &ServiceId) -> Result<()> {
+        let mut world = self.call(format!("remove_jobs {service}"))?;
+        world.jobs.retain(|(owner, ..), _| owner != service);
+        Ok(())
     }
 
     async fn exec(

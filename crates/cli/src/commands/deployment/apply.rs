@@ -2,7 +2,7 @@
 
 use nonna_api::DeployRequest;
 
-use super::desired::desired;
+use super::desired::{Purpose, desired};
 use super::follow;
 use crate::args::DeployArgs;
 use crate::commands::Context;
@@ -11,7 +11,7 @@ use crate::fail::Result;
 /// Deploys the services of a folder.
 pub(crate) async fn deploy(context: &Context, args: DeployArgs) -> Result {
     let client = context.client()?;
-    let (place, desired) = desired(context, &client, &args.desired).await?;
+    let (place, desired) = desired(context, &client, &args.desired, Purpose::Deploy).await?;
     let request = DeployRequest {
         desired,
         plan: args.plan,

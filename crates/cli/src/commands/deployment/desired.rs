@@ -16,6 +16,17 @@ use crate::fail::{Failure, Result};
 use crate::output::units::{bytes, count};
 use crate::project::{self, Project};
 
+use super::secrets;
+
+/// What an answer is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Only to be shown: nothing is set.
+    Plan,
+    /// To be carried out.
+    Deploy,
+}
+
 /// How often contents are sent again that got lost on the way.
 const ATTEMPTS: usize = 3;
 
@@ -24,15 +35,15 @@ pub(crate) async fn desired(
     context: &Context,
     client: &Client,
     args: &DesiredArgs,
+    purpose: Purpose,
 ) -> Result<(Place, DesiredRequest)> {
     let project = Project::find(args.path.as_deref())?;
-    let place = project::place(&context.global, &project)?;
-    let environment = place
-        .environment
-        .parse()
-        .map_err(|error: nonna_model::InvalidName| Failure::usage(error.to_string()))?;
-    let declared = project.manifest.resolve(&environment);
-    let wanted = select(&declared, args)?;
+    let declared = project.declare(context.global.environment.as_ref())?;
+    let place = project::place_of(&context.global, &project, &declared)?;
+    for note in &declared.notes {
+        context.printer.warning(note);
+    }
+    let wanted = select(&declared.services, args)?;
     let replaced = args.image.as_ref().map(|_| by_image(&wanted)).transpose()?;
 
     let mut contexts = BTreeMap::new();
@@ -68,6 +79,7 @@ pub(crate) async fn desired(
     if let Some(reference) = args.image.as_ref().filter(|_| args.pull) {
         pull(context, client, reference).await?;
     }
+    let promised_secrets = secrets::provide(context, client, &place, &project, &declared, purpose).await?;
     let mut services: Vec<String> = args.services.iter().map(ToString::to_string).collect();
     if let (Some(name), true) = (&replaced, services.is_empty()) {
         // An image is for one service; what else the folder may hold is not
@@ -77,12 +89,13 @@ pub(crate) async fn desired(
     Ok((
         place,
         DesiredRequest {
-            manifest: project.text,
             contexts,
             services,
             image: args.image.clone(),
             prune: args.prune,
             force: args.force,
+            promised_secrets,
+            ..DesiredRequest::of_words(declared.words)
         },
     ))
 }

@@ -133,7 +133,9 @@ impl<'p> Drawing<'p> {
             }
             EventKind::StepStarted { step, .. } => self.begin(*step),
             EventKind::StepProgress { step, message } => self.message(*step, message),
-            EventKind::BuildOutput { step, line } => self.output(*step, line),
+            EventKind::BuildOutput { step, line } | EventKind::JobOutput { step, line } => {
+                self.output(*step, line)
+            }
             EventKind::ReplicaStarted { step, release, index } => {
                 self.message(
                     *step,

@@ -6,6 +6,7 @@ mod draw;
 mod follow;
 mod plain;
 mod progress;
+mod secrets;
 mod show;
 mod words;
 

@@ -40,7 +40,9 @@ impl<'p> Lines<'p> {
             EventKind::Started { resumed: true } => self.note("The server was started again and goes on"),
             EventKind::StepStarted { step, .. } => self.say(*step, "begins"),
             EventKind::StepProgress { step, message } => self.say(*step, message),
-            EventKind::BuildOutput { step, line } => self.say(*step, &format!("| {line}")),
+            EventKind::BuildOutput { step, line } | EventKind::JobOutput { step, line } => {
+                self.say(*step, &format!("| {line}"))
+            }
             EventKind::ReplicaStarted { step, release, index } => {
                 self.say(*step, &format!("replica {index} of {release} runs"));
             }

@@ -3,7 +3,7 @@
 use nonna_api::PlanAnswer;
 use nonna_model::plan::{Action, Change, ResourceKind};
 
-use super::desired::desired;
+use super::desired::{Purpose, desired};
 use super::words;
 use crate::args::PlanArgs;
 use crate::commands::Context;
@@ -13,7 +13,7 @@ use crate::output::{Paint, clean};
 /// Shows what a deploy would do.
 pub(crate) async fn plan(context: &Context, args: PlanArgs) -> Result {
     let client = context.client()?;
-    let (place, desired) = desired(context, &client, &args.desired).await?;
+    let (place, desired) = desired(context, &client, &args.desired, Purpose::Plan).await?;
     let answer = client.plan(&place, &desired).await?;
     if context.printer.is_json() {
         context.printer.json(&answer);
@@ -65,6 +65,7 @@ fn show_change(context: &Context, change: &Change) {
         Action::Replace => ("-/+", Paint::Notice, "replace"),
         Action::Destroy => ("  -", Paint::Bad, "destroy"),
         Action::Keep => ("   ", Paint::Dim, "keep"),
+        Action::Run => ("  >", Paint::Notice, "run"),
     };
     printer.line(&format!(
         "{} {} {}",
@@ -84,5 +85,6 @@ fn kind(resource: ResourceKind) -> &'static str {
         ResourceKind::Service => "service",
         ResourceKind::Volume => "volume",
         ResourceKind::Route => "route",
+        ResourceKind::Job => "the",
     }
 }

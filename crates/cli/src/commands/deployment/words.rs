@@ -14,6 +14,7 @@ pub(super) fn title(kind: &StepKind, service: &str) -> String {
         StepKind::Build { .. } => format!("build {service}"),
         StepKind::Pull { .. } => format!("fetch image of {service}"),
         StepKind::StopReplicas { release, .. } => format!("stop {service} {release}"),
+        StepKind::RunJob { job, .. } => format!("{} of {service}", job.title()),
         StepKind::StartReplicas { .. } => format!("start {service}"),
         StepKind::SwitchRoutes { .. } => format!("switch {service}"),
         StepKind::Commit => "commit".to_owned(),

@@ -161,6 +161,7 @@ impl Setting {
                     replicas,
                     paused,
                     force: false,
+                    jobs: true,
                     reason: "deploy".to_owned(),
                 },
             };
@@ -169,6 +170,7 @@ impl Setting {
                 name: name(service),
                 current,
                 next_release: there.as_ref().map_or(ReleaseNumber(1), |s| s.next_release),
+                after: Vec::new(),
                 target,
             });
         }
