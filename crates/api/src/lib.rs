@@ -15,7 +15,13 @@ use nonna_model::plan::Plan;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+mod builds;
 pub mod paths;
+
+pub use builds::{
+    BuildAnswer, BuildLogAnswer, BuildLogLine, BuildsAnswer, CacheAnswer, CachesAnswer, ClearCachesRequest,
+    DiskAnswer, GcAnswer, GcItem, GcRequest,
+};
 
 /// The body of every answer that is not a success.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -125,6 +131,9 @@ pub struct DesiredRequest {
     /// A new release even where nothing differs.
     #[serde(default)]
     pub force: bool,
+    /// Build everything anew: no image, layer or dependency of before is used.
+    #[serde(default)]
+    pub no_cache: bool,
 }
 
 impl DesiredRequest {

@@ -35,6 +35,9 @@ pub const EXPORT: &str = "/v1/projects/{project}/environments/{environment}/expo
 pub const ENVIRONMENT_LOGS: &str = "/v1/projects/{project}/environments/{environment}/logs";
 /// `GET`: releases.
 pub const RELEASES: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/releases";
+/// `GET`: what the build of a release said.
+pub const BUILD_LOG: &str =
+    "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/build-log";
 /// `POST`: roll back.
 pub const ROLLBACK: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/rollback";
 /// `POST`: scale.
@@ -59,6 +62,14 @@ pub const DEPLOYMENT: &str = "/v1/deployments/{deployment}";
 pub const DEPLOYMENT_EVENTS: &str = "/v1/deployments/{deployment}/events";
 /// `POST`: cancel it.
 pub const DEPLOYMENT_CANCEL: &str = "/v1/deployments/{deployment}/cancel";
+/// `GET`: what is being built, and what waits.
+pub const BUILDS: &str = "/v1/builds";
+/// `GET`: what builds keep to be quicker next time.
+pub const CACHES: &str = "/v1/caches";
+/// `POST`: remove such caches.
+pub const CACHES_CLEAR: &str = "/v1/caches/clear";
+/// `POST`: remove what builds left and nobody needs.
+pub const GC: &str = "/v1/gc";
 /// `GET`: what is wrong on the server's machine.
 pub const DOCTOR: &str = "/v1/doctor";
 /// `GET`: a backup of Nonna's own state, one file.

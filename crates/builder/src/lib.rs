@@ -10,5 +10,9 @@ mod build;
 pub mod context;
 pub mod detect;
 mod engine;
+mod limits;
+mod storage;
 
-pub use build::{BuildKitBuilder, BuilderConfig, CA_SECRET};
+pub use build::{BuildKitBuilder, BuilderConfig, CA_SECRET, CacheSharing};
+pub use limits::{BuildLimits, ControlGroups, Held};
+pub use storage::BuildKitStorage;

@@ -53,6 +53,15 @@ pub enum EventKind {
         /// In words.
         message: String,
     },
+    /// A build waits for others to end: told again whenever its place changes.
+    BuildQueued {
+        /// Which step.
+        step: StepId,
+        /// Its place among those that wait, from 1: the next one.
+        position: u32,
+        /// How many builds are under way.
+        running: u32,
+    },
     /// A line that a build printed.
     BuildOutput {
         /// Which step.
@@ -179,6 +188,18 @@ impl Progress {
     #[must_use]
     pub fn discard() -> Self {
         Self::new(DeploymentId::generate(), 0, Arc::new(Discard))
+    }
+
+    /// The same, telling another sink.
+    #[must_use]
+    pub fn with_sink(&self, sink: Arc<dyn EventSink>) -> Self {
+        Self::new(self.deployment.clone(), self.step, sink)
+    }
+
+    /// Where it reports to.
+    #[must_use]
+    pub fn sink(&self) -> Arc<dyn EventSink> {
+        Arc::clone(&self.sink)
     }
 
     /// The deployment.

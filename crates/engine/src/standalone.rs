@@ -190,6 +190,10 @@ impl Builder for NoBuilder {
         .hint("Give the service an image."))
     }
 
+    async fn existing(&self, _request: &BuildRequest) -> Result<Option<BuiltImage>> {
+        Ok(None)
+    }
+
     async fn has_context(&self, _digest: &str) -> Result<bool> {
         Ok(false)
     }

@@ -189,7 +189,7 @@ fn carry_out(plan: &Plan, desired: &mut DesiredEnvironment, observed: &mut Obser
                     .volumes
                     .retain(|v| v.service != *service || v.name != *volume);
             }
-            StepKind::Build { service, also } => {
+            StepKind::Build { service, also, .. } => {
                 for built in std::iter::once(service).chain(also) {
                     images.insert(built.clone(), "sha256:new".to_owned());
                 }

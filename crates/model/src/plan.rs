@@ -216,6 +216,9 @@ pub enum StepKind {
         /// and get the same image.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         also: Vec<ServiceId>,
+        /// Everything anew: no image, layer or dependency of before is used.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        no_cache: bool,
     },
     /// Fetches the target release's image.
     Pull {

@@ -7,10 +7,12 @@
 #![deny(unsafe_code)]
 
 mod auth;
+mod build;
 pub mod config;
 mod deploy;
 mod doctor;
 mod export;
+mod gc;
 mod hosts;
 mod http;
 mod listen;

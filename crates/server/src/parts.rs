@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use nonna_api::{ContextAnswer, LogLineAnswer};
 use nonna_engine::ports::runtime::LogQuery;
-use nonna_engine::ports::{Builder, Journal, Router, Runtime};
+use nonna_engine::ports::storage::{Disk, Removed, StoredCache, StoredImage};
+use nonna_engine::ports::{BuildStorage, Builder, Journal, Router, Runtime};
 use nonna_engine::{Code, Error, Result};
 use nonna_model::context::ContextManifest;
 use nonna_store::Store;
@@ -87,6 +88,13 @@ pub trait Backup: Send + Sync {
     async fn backup(&self) -> Result<BoxStream<'static, std::io::Result<Bytes>>>;
 }
 
+/// Whether the limits of builds hold.
+#[async_trait]
+pub trait LimitsStatus: Send + Sync {
+    /// The limits in words, or why they do not hold.
+    async fn state(&self) -> Result<String, String>;
+}
+
 /// What a server is put together from.
 #[derive(Clone)]
 pub struct ServerParts {
@@ -109,6 +117,10 @@ pub struct ServerParts {
     pub logs: Arc<dyn LogSource>,
     /// Backups.
     pub backup: Arc<dyn Backup>,
+    /// What builds leave.
+    pub storage: Arc<dyn BuildStorage>,
+    /// The limits of builds.
+    pub build_limits: Arc<dyn LimitsStatus>,
 }
 
 impl ServerParts {
@@ -131,7 +143,9 @@ impl ServerParts {
             contexts: Arc::clone(&absent) as Arc<dyn Contexts>,
             edge: Arc::clone(&absent) as Arc<dyn EdgeStatus>,
             logs: Arc::clone(&absent) as Arc<dyn LogSource>,
-            backup: absent,
+            backup: Arc::clone(&absent) as Arc<dyn Backup>,
+            storage: Arc::clone(&absent) as Arc<dyn BuildStorage>,
+            build_limits: absent,
         }
     }
 }
@@ -152,6 +166,45 @@ impl Contexts for Absent {
 
     async fn receive(&self, _digest: &str, _body: BoxStream<'static, std::io::Result<Bytes>>) -> Result<()> {
         Err(absent("place for build contexts"))
+    }
+}
+
+#[async_trait]
+impl LimitsStatus for Absent {
+    async fn state(&self) -> Result<String, String> {
+        Err("this server builds nothing".to_owned())
+    }
+}
+
+#[async_trait]
+impl BuildStorage for Absent {
+    async fn images(&self) -> Result<Vec<StoredImage>> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_image(&self, _image: &str) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn caches(&self) -> Result<Vec<StoredCache>> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_caches(&self, _ids: &[String]) -> Result<Removed> {
+        Ok(Removed::default())
+    }
+
+    async fn retain_contexts(
+        &self,
+        _digests: &[String],
+        _grace: std::time::Duration,
+        _dry_run: bool,
+    ) -> Result<Removed> {
+        Ok(Removed::default())
+    }
+
+    async fn disks(&self) -> Result<Vec<Disk>> {
+        Ok(Vec::new())
     }
 }
 

@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth;
+use crate::build::{BuildQueue, QueuedBuilder};
 use crate::config::Config;
-use crate::deploy::{Deployments, Parts, RememberingBuilder, RouteTable};
+use crate::deploy::{Deployments, Parts, RouteTable};
+use crate::gc::Collector;
 use crate::http::{self, App};
 use crate::parts::ServerParts;
 
@@ -46,17 +48,28 @@ impl Server {
         let config = Arc::new(config);
         let installation = parts.store.installation().await?;
         let routes = Arc::new(RouteTable::new(Arc::clone(&parts.router)));
+        let builds = BuildQueue::new(config.build.at_once());
+        let keeping = Arc::new(tokio::sync::RwLock::new(()));
+        let collector = Collector::new(
+            Arc::clone(&config),
+            Arc::clone(&parts.store),
+            Arc::clone(&parts.storage),
+            Arc::clone(&keeping),
+        );
         let deployments = Deployments::new(Parts {
             config: Arc::clone(&config),
             organization: installation.organization.clone(),
             store: Arc::clone(&parts.store),
             journal: Arc::clone(&parts.journal),
             runtime: Arc::clone(&parts.runtime),
-            builder: Arc::new(RememberingBuilder::new(
+            builder: Arc::new(QueuedBuilder::new(
                 Arc::clone(&parts.builder),
                 Arc::clone(&parts.store),
+                builds.clone(),
+                config.build.log_limit,
             )),
             routes: Arc::clone(&routes),
+            keeping,
         });
         deployments.restore_routes().await?;
         parts.edge.open();
@@ -76,6 +89,9 @@ impl Server {
             edge: parts.edge,
             logs: parts.logs,
             backup: parts.backup,
+            builds,
+            collector: collector.clone(),
+            build_limits: parts.build_limits,
             limiter: auth::Limiter::default(),
             sessions: crate::pages::Sessions::default(),
             started: Instant::now(),
@@ -91,6 +107,7 @@ impl Server {
             .map_err(|e| Error::bug(format!("the API's socket has no address: {e}")))?;
         tasks.spawn(deployments.clone().reconcile());
         tasks.spawn(deployments.monitor());
+        tasks.spawn(collector.keep_running(closing.clone()));
         tasks.spawn(prune(Arc::clone(&parts.store), closing.clone()));
         tasks.spawn(http::serve(
             listener,

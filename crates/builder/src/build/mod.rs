@@ -6,7 +6,7 @@ mod output;
 mod recipe;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bollard::query_parameters::ListImagesOptionsBuilder;
@@ -14,20 +14,30 @@ use bytes::Bytes;
 use nonna_engine::event::Progress;
 use nonna_engine::ports::Builder;
 use nonna_engine::ports::builder::{BuildRequest, BuiltImage};
+use nonna_engine::ports::storage::CacheOwner;
 use nonna_engine::{Code, Error, Result};
 use nonna_model::context::digest_hex;
 use nonna_model::labels;
+use nonna_model::units::Bytes as Size;
 use tokio_util::sync::CancellationToken;
 
 use self::output::Output;
 use self::recipe::Recipe;
 use crate::context::ContextStore;
 use crate::engine::{Engine, Kind, Query, Running, Secrets};
+use crate::limits::{BuildLimits, ControlGroups, Driver, Held, Watch};
+use crate::storage::{BuildKitStorage, Built};
 
 /// The id under which builds are offered the extra certificate authorities:
 /// `RUN --mount=type=secret,id=nonna-ca,target=/etc/ssl/certs/ca-certificates.crt …`.
 pub const CA_SECRET: &str = "nonna-ca";
 
+/// Where control groups are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// The control group in which Docker Engine has its own, by default.
+const ENGINE_CGROUP: &str = "docker";
+/// What the names of all images begin with that are built here.
+pub(crate) const OWN_TAGS: &str = "nonna/";
 /// The largest secret that BuildKit accepts.
 const MAX_SECRET: u64 = 500 * 1024;
 
@@ -45,14 +55,23 @@ pub struct BuilderConfig {
     /// that replaces the image's own list while a step runs. It is mounted as
     /// the build secret [`CA_SECRET`] and is never part of an image.
     pub extra_ca: Option<PathBuf>,
-    /// Processor time of a build's steps, in thousandths of a core. Only the
-    /// classic builder (Podman) knows it; BuildKit takes `cgroup_parent`.
-    pub cpu_millis: Option<u32>,
-    /// Memory of a build's steps, in bytes. As `cpu_millis`.
-    pub memory: Option<u64>,
-    /// The control group in which build steps run, which the administrator
-    /// has given its limits. Engines before Docker 23 ignore it.
-    pub cgroup_parent: Option<String>,
+    /// What builds may use. The classic builder (Podman) is told; BuildKit's
+    /// control group is given them ([`ControlGroups`]).
+    pub limits: BuildLimits,
+    /// The engine's own `--cgroup-parent`; `None`: `docker`.
+    pub engine_cgroup: Option<String>,
+    /// Who shares caches of dependencies.
+    pub cache_sharing: CacheSharing,
+}
+
+/// Who shares caches of dependencies. Other organizations never do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheSharing {
+    /// The builds of a service.
+    #[default]
+    Service,
+    /// The builds of all services of an organization.
+    Organization,
 }
 
 /// Builds images with the container engine's builder: BuildKit where there is
@@ -62,6 +81,7 @@ pub struct BuildKitBuilder {
     config: BuilderConfig,
     contexts: ContextStore,
     engine: Engine,
+    storage: BuildKitStorage,
 }
 
 impl BuildKitBuilder {
@@ -72,22 +92,95 @@ impl BuildKitBuilder {
     /// `InvalidInput` for an endpoint that is none.
     pub fn new(config: BuilderConfig, contexts: ContextStore) -> Result<Self> {
         let engine = Engine::open(config.endpoint.as_deref())?;
+        let storage = BuildKitStorage::new(engine.clone(), config.installation.clone(), contexts.clone());
         Ok(Self {
             config,
             contexts,
             engine,
+            storage,
         })
+    }
+
+    /// What its builds leave on the machine.
+    #[must_use]
+    pub fn storage(&self) -> BuildKitStorage {
+        self.storage.clone()
+    }
+
+    /// What its builds may use.
+    #[must_use]
+    pub fn limits(&self) -> &BuildLimits {
+        &self.config.limits
+    }
+
+    /// Whether the limits of builds hold on this machine; sets them.
+    pub async fn apply_limits(&self) -> Held {
+        match self.groups().await {
+            Ok(groups) => beside(move || Ok(groups.apply()))
+                .await
+                .unwrap_or_else(|error| Held::No(error.message)),
+            Err(why) => Held::No(why),
+        }
+    }
+
+    /// The control groups of builds, or why they cannot be reached.
+    async fn groups(&self) -> Result<ControlGroups, String> {
+        if !self.engine.is_local() {
+            return Err("the container engine is not on this machine".to_owned());
+        }
+        if self.engine.kind().await.map_err(|error| error.message)? == Kind::Classic {
+            return Err("the container engine has no BuildKit".to_owned());
+        }
+        if !rustix::process::geteuid().is_root() {
+            return Err("Nonna does not run as root".to_owned());
+        }
+        let info = self.engine.info().await.map_err(|error| error.message)?;
+        let driver = if info.cgroup_driver == "systemd" {
+            Driver::Systemd
+        } else {
+            Driver::Cgroupfs
+        };
+        let parent = self.config.engine_cgroup.as_deref().unwrap_or(ENGINE_CGROUP);
+        Ok(ControlGroups::new(
+            Path::new(CGROUPS),
+            parent,
+            driver,
+            self.config.limits.clone(),
+        ))
+    }
+
+    /// Whose caches a build uses.
+    fn cache_owner(&self, request: &BuildRequest) -> CacheOwner {
+        match self.config.cache_sharing {
+            CacheSharing::Service => CacheOwner::Service(request.service.clone()),
+            CacheSharing::Organization => CacheOwner::Organization(request.scope.organization.clone()),
+        }
+    }
+
+    async fn watch(&self, recipe: &Recipe) -> Watch {
+        let groups = self.groups().await.ok();
+        let disk = match self.engine.is_local() {
+            true => self
+                .engine
+                .info()
+                .await
+                .ok()
+                .and_then(|info| info.docker_root_dir.clone()),
+            false => None,
+        };
+        Watch::new(groups, &recipe.commands, disk.map(PathBuf::from))
     }
 
     async fn recipe(&self, request: &BuildRequest) -> Result<Recipe> {
         let contexts = self.contexts.clone();
         let request = request.clone();
         let extra_ca = self.config.extra_ca.is_some();
-        beside(move || Recipe::of(&contexts, &request, extra_ca)).await
+        let cache = self.cache_owner(&request).as_str().to_owned();
+        beside(move || Recipe::of(&contexts, &request, extra_ca, cache)).await
     }
 
     /// The image that was built of exactly this before.
-    async fn existing(&self, request: &BuildRequest, key: &str) -> Result<Option<BuiltImage>> {
+    async fn built_before(&self, request: &BuildRequest, key: &str) -> Result<Option<BuiltImage>> {
         let wanted = vec![
             format!("{}={key}", labels::IMAGE_BUILD),
             format!("{}={}", labels::IMAGE_SERVICE, request.service),
@@ -156,13 +249,16 @@ impl BuildKitBuilder {
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-            cpu_millis: self.config.cpu_millis,
-            memory: self.config.memory,
-            cgroup_parent: self.config.cgroup_parent.clone(),
+            cpu_millis: self.config.limits.cpu_millis,
+            memory: self.config.limits.memory,
+            cgroup_parent: None,
+            no_cache: request.no_cache,
+            cache_namespace: self.cache_owner(request).as_str().to_owned(),
         }
     }
 
-    /// Runs the build and passes on what it says.
+    /// Runs the build and passes on what it says. Answers whether a step was
+    /// killed for want of memory.
     async fn run(
         &self,
         request: &BuildRequest,
@@ -170,7 +266,7 @@ impl BuildKitBuilder {
         query: &Query,
         output: &mut Output<'_>,
         cancel: &CancellationToken,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let too_long = tokio::time::sleep(request.timeout);
         tokio::pin!(too_long);
         let start = async {
@@ -185,6 +281,7 @@ impl BuildKitBuilder {
             Running::start(&self.engine, kind, query, secrets, context).await
         };
         // Dropped before it has begun: its connection closes, which stops it.
+        let mut watch = self.watch(recipe).await;
         let mut running = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Error::cancelled()),
@@ -196,13 +293,14 @@ impl BuildKitBuilder {
                 biased;
                 () = cancel.cancelled() => break Error::cancelled(),
                 () = &mut too_long => break took_too_long(request),
+                wrong = watch.until_wrong() => break wrong,
                 said = running.next() => match said? {
                     Some(line) => {
                         if let Err(limit) = output.take(line) {
                             break limit;
                         }
                     }
-                    None => return Ok(()),
+                    None => return Ok(watch.was_killed()),
                 },
             }
         };
@@ -221,7 +319,11 @@ impl Builder for BuildKitBuilder {
     ) -> Result<BuiltImage> {
         let recipe = self.recipe(request).await?;
         let key = recipe.key(request);
-        if let Some(image) = self.existing(request, &key).await? {
+        if request.no_cache {
+            self.storage
+                .clear_dependencies(&self.cache_owner(request))
+                .await?;
+        } else if let Some(image) = self.built_before(request, &key).await? {
             progress.message("nothing changed since it was built: the image is used again");
             return Ok(image);
         }
@@ -230,9 +332,27 @@ impl Builder for BuildKitBuilder {
         }
         let query = self.query(request, &recipe, &key);
         let mut output = Output::new(progress, request.output_limit);
-        self.run(request, &recipe, &query, &mut output, cancel).await?;
+        let from = now();
+        let ran = self.run(request, &recipe, &query, &mut output, cancel).await;
+        self.storage
+            .build_ended(Built {
+                service: request.service.clone(),
+                owner: self.cache_owner(request),
+                commands: recipe.commands.clone(),
+                from,
+                to: now(),
+            })
+            .await;
+        let killed = ran?;
         if let Some(failed) = output.finish() {
-            return Err(failure::explain(&failed, &recipe.dockerfile));
+            let error = failure::explain(&failed, &recipe.dockerfile);
+            return Err(match self.config.limits.memory {
+                Some(memory) if killed => error.hint(format!(
+                    "A step was killed because builds may use {} of memory. If it needs more, raise the server's setting `build.memory`.",
+                    Size(memory)
+                )),
+                _ => error,
+            });
         }
         let built = self
             .engine
@@ -254,6 +374,14 @@ impl Builder for BuildKitBuilder {
         })
     }
 
+    async fn existing(&self, request: &BuildRequest) -> Result<Option<BuiltImage>> {
+        if request.no_cache {
+            return Ok(None);
+        }
+        let recipe = self.recipe(request).await?;
+        self.built_before(request, &recipe.key(request)).await
+    }
+
     async fn has_context(&self, digest: &str) -> Result<bool> {
         let contexts = self.contexts.clone();
         let digest = digest.to_owned();
@@ -261,10 +389,14 @@ impl Builder for BuildKitBuilder {
     }
 }
 
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
 /// The name under which the image is found by people: one for each build.
 fn tag(request: &BuildRequest, key: &str) -> String {
     let short = digest_hex(key).and_then(|hex| hex.get(..16)).unwrap_or("latest");
-    format!("nonna/{}:{short}", request.service)
+    format!("{OWN_TAGS}{}:{short}", request.service)
 }
 
 fn took_too_long(request: &BuildRequest) -> Error {
@@ -276,7 +408,9 @@ fn took_too_long(request: &BuildRequest) -> Error {
 }
 
 /// Does what blocks on the disk beside the asynchronous work.
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         let _inside = runtime.enter();

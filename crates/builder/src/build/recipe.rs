@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::dockerfile::Dockerfile;
 use crate::context::{ContextStore, ExtraFile, TarOptions};
 use crate::detect::{self, Overrides, SOURCE_FOLDER, Settings, Tree};
+use crate::storage::commands;
 
 /// The largest Dockerfile that is read.
 const MAX_DOCKERFILE: u64 = 1024 * 1024;
@@ -28,11 +29,18 @@ pub(super) struct Recipe {
     pub(super) layout: TarOptions,
     /// Why it is built so, a line each.
     pub(super) explanation: Vec<String>,
+    /// The commands of its steps.
+    pub(super) commands: Vec<String>,
 }
 
 impl Recipe {
     /// Decides. Blocks on the disk.
-    pub(super) fn of(contexts: &ContextStore, request: &BuildRequest, extra_ca: bool) -> Result<Self> {
+    pub(super) fn of(
+        contexts: &ContextStore,
+        request: &BuildRequest,
+        extra_ca: bool,
+        cache: String,
+    ) -> Result<Self> {
         let manifest = contexts.manifest(&request.source.context)?;
         let given = request.source.dockerfile.as_deref();
         let path = given.map_or(DOCKERFILE, |path| path.strip_prefix("./").unwrap_or(path));
@@ -42,6 +50,7 @@ impl Recipe {
                 dockerfile: Dockerfile::new(path, &String::from_utf8_lossy(&text), false),
                 layout: TarOptions::default(),
                 explanation: vec![format!("building with {}", printable(path))],
+                commands: commands(&String::from_utf8_lossy(&text)),
             });
         }
         if given.is_some() {
@@ -52,7 +61,7 @@ impl Recipe {
         let settings = Settings {
             port: request.port,
             extra_ca,
-            cache: request.service.to_string(),
+            cache,
             overrides: Overrides::default(),
         };
         let plan = detect::detect(&tree, &settings)?;
@@ -70,6 +79,7 @@ impl Recipe {
                 without_hidden: plan.without_hidden,
             },
             explanation: plan.explanation(),
+            commands: commands(&plan.dockerfile),
         })
     }
 

@@ -10,11 +10,11 @@ use nonna_engine::Result;
 
 use super::store::{ContextStore, disk};
 
-/// What was removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What was removed, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Freed {
-    /// How many contexts.
-    pub contexts: usize,
+    /// The digests of the contexts.
+    pub contexts: Vec<String>,
     /// How many contents.
     pub blobs: usize,
     /// How many bytes they had.
@@ -24,11 +24,12 @@ pub struct Freed {
 impl ContextStore {
     /// Removes every context but these, and the contents that no context has
     /// any more. What was announced, sent or used within `grace` stays: a
-    /// deployment may be about to need it.
+    /// deployment may be about to need it. With `dry_run` it only tells what
+    /// would go.
     ///
     /// # Errors
     /// `StoreUnavailable`.
-    pub fn retain(&self, digests: &[String], grace: Duration) -> Result<Freed> {
+    pub fn retain(&self, digests: &[String], grace: Duration, dry_run: bool) -> Result<Freed> {
         let inner = &self.inner;
         let _gate = inner.gate();
         let mut freed = Freed::default();
@@ -45,8 +46,10 @@ impl ContextStore {
                     .as_ref()
                     .is_some_and(|digest| committed && digests.contains(digest));
                 if !keep && !is_young(&entry, grace) {
-                    remove(&entry)?;
-                    freed.contexts += usize::from(committed);
+                    if !dry_run {
+                        remove(&entry)?;
+                    }
+                    freed.contexts.extend(digest.filter(|_| committed));
                 } else if let Some(manifest) =
                     digest.and_then(|digest| inner.read_manifest(dir, &digest).transpose())
                 {
@@ -59,7 +62,9 @@ impl ContextStore {
                 let needed = blob.file_name().to_str().is_some_and(|sha| needed.contains(sha));
                 if !needed && !is_young(&blob, grace) {
                     freed.bytes += blob.metadata().map_or(0, |meta| meta.len());
-                    remove(&blob)?;
+                    if !dry_run {
+                        remove(&blob)?;
+                    }
                     freed.blobs += 1;
                 }
             }

@@ -12,6 +12,7 @@ mod stream;
 mod upload;
 
 pub use gc::Freed;
+pub(crate) use store::disk;
 pub use store::{Announced, ContextStore};
 pub use stream::{ExtraFile, TarOptions};
 pub use upload::Upload;

@@ -36,6 +36,7 @@ pub struct ContextStore {
 
 #[derive(Debug)]
 pub(super) struct Inner {
+    pub(super) data_dir: PathBuf,
     pub(super) blobs: PathBuf,
     pub(super) manifests: PathBuf,
     /// Announced, but not all of the contents are there.
@@ -55,6 +56,7 @@ impl ContextStore {
     pub fn open(data_dir: &Path, limits: ContextLimits) -> Result<Self> {
         let root = data_dir.join("contexts");
         let inner = Inner {
+            data_dir: data_dir.to_owned(),
             blobs: root.join("blobs"),
             manifests: root.join("manifests"),
             pending: root.join("pending"),
@@ -72,6 +74,11 @@ impl ContextStore {
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// The folder that it was opened in.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.inner.data_dir
     }
 
     /// The largest context that is accepted.
@@ -429,7 +436,7 @@ impl BlobWriter {
     }
 }
 
-pub(super) fn disk(path: &Path, error: &io::Error) -> Error {
+pub(crate) fn disk(path: &Path, error: &io::Error) -> Error {
     if error.kind() == io::ErrorKind::StorageFull {
         return Error::provider(Code::DiskFull, "No room on the disk for the build context.")
             .hint("Free some room on the server (`nonna doctor` says how much there is), then deploy again.")

@@ -455,15 +455,21 @@ fn contexts_nobody_uses_are_removed_and_the_others_are_not() {
         .unwrap();
     let none = Freed::default();
     assert_eq!(
-        store.retain(&[], Duration::from_secs(3600)).unwrap(),
+        store.retain(&[], Duration::from_secs(3600), false).unwrap(),
         none,
         "the grace period"
     );
-    let freed = store.retain(std::slice::from_ref(&kept), Duration::ZERO).unwrap();
+    let would = store
+        .retain(std::slice::from_ref(&kept), Duration::ZERO, true)
+        .unwrap();
+    let freed = store
+        .retain(std::slice::from_ref(&kept), Duration::ZERO, false)
+        .unwrap();
+    assert_eq!(would, freed);
     assert_eq!(
         freed,
         Freed {
-            contexts: 1,
+            contexts: vec![old.clone()],
             blobs: 1,
             bytes: 1
         }
@@ -472,7 +478,7 @@ fn contexts_nobody_uses_are_removed_and_the_others_are_not() {
     let mut left = vec![sha(b"1"), sha(b"2")];
     left.sort();
     assert_eq!(blobs(dir.path()), left);
-    assert_eq!(store.retain(&[kept], Duration::ZERO).unwrap(), none);
+    assert_eq!(store.retain(&[kept], Duration::ZERO, false).unwrap(), none);
 }
 
 proptest! {

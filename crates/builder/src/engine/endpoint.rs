@@ -8,6 +8,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use nonna_engine::{Code, Error, Result};
 use tokio::sync::OnceCell;
 
+use super::usage::Info;
 use super::wire;
 
 /// Where engines listen by default, in the order in which they are tried.
@@ -34,6 +35,8 @@ pub(crate) struct Engine {
     url: Arc<str>,
     docker: Arc<OnceLock<Docker>>,
     known: Arc<OnceCell<Kind>>,
+    /// What it said of its machine: asked once.
+    pub(super) info: Arc<OnceCell<Info>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -74,6 +77,7 @@ impl Engine {
             url: url.into(),
             docker: Arc::new(OnceLock::new()),
             known: Arc::new(OnceCell::new()),
+            info: Arc::new(OnceCell::new()),
         })
     }
 

@@ -4,8 +4,10 @@
 mod endpoint;
 mod request;
 mod session;
+mod usage;
 mod wire;
 
 pub(crate) use endpoint::{Engine, Kind, disk_full, is_disk_full};
 pub(crate) use request::{Line, Query, Running};
 pub(crate) use session::Secrets;
+pub(crate) use usage::{CacheRecord, Usage};

@@ -21,6 +21,8 @@ use super::{Engine, Kind};
 
 /// The longest line the engine may answer: a trace of many steps at once.
 const MAX_LINE: usize = 16 * 1024 * 1024;
+/// The argument by which BuildKit is told the namespace of cache mounts.
+const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 /// How long the engine may take to stop a build before its connection is cut.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,6 +40,11 @@ pub(crate) struct Query {
     /// In bytes.
     pub(crate) memory: Option<u64>,
     pub(crate) cgroup_parent: Option<String>,
+    /// Use no layer of before.
+    pub(crate) no_cache: bool,
+    /// Whose cache mounts are used, also those of people's own Dockerfiles:
+    /// BuildKit keeps those of other namespaces apart.
+    pub(crate) cache_namespace: String,
 }
 
 /// One thing that the engine said.
@@ -160,7 +167,7 @@ fn random_id() -> Result<String> {
     Ok(HEXLOWER.encode(&bytes))
 }
 
-fn message(body: &[u8]) -> String {
+pub(super) fn message(body: &[u8]) -> String {
     serde_json::from_slice::<serde_json::Value>(body)
         .ok()
         .and_then(|value| Some(value.get("message")?.as_str()?.to_owned()))
@@ -178,10 +185,17 @@ impl Query {
         add("t", &self.tag);
         // Sorted maps of texts: this cannot fail.
         add("labels", &serde_json::to_string(&self.labels).unwrap_or_default());
+        let mut arguments = self.arguments.clone();
+        if session.is_some() && !self.cache_namespace.is_empty() {
+            arguments.insert(CACHE_NAMESPACE.to_owned(), self.cache_namespace.clone());
+        }
         add(
             "buildargs",
-            &serde_json::to_string(&self.arguments).unwrap_or_default(),
+            &serde_json::to_string(&arguments).unwrap_or_default(),
         );
+        if self.no_cache {
+            add("nocache", "1");
+        }
         if let Some(target) = &self.target {
             add("target", target);
         }
@@ -206,7 +220,7 @@ impl Query {
 }
 
 /// Percent-encoding of everything that is not plainly harmless.
-fn escape(to: &mut String, value: &str) {
+pub(super) fn escape(to: &mut String, value: &str) {
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             to.push(char::from(byte));

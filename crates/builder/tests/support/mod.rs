@@ -137,6 +137,7 @@ impl Bench {
             port: Some(8080),
             timeout: Duration::from_secs(300),
             output_limit: 10_000_000,
+            no_cache: false,
         }
     }
 

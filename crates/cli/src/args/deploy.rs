@@ -19,6 +19,9 @@ pub(crate) struct DesiredArgs {
     /// Make a new release even where nothing differs.
     #[arg(long)]
     pub(crate) force: bool,
+    /// Build everything anew: use no image, layer or dependency of before.
+    #[arg(long, conflicts_with = "image")]
+    pub(crate) no_cache: bool,
     /// Destroy services of the environment that the manifest no longer has.
     #[arg(long)]
     pub(crate) prune: bool,

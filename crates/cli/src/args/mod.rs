@@ -1,5 +1,6 @@
 //! What the command line may say. No command does anything here.
 
+mod build;
 mod deploy;
 mod server;
 mod service;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use nonna_model::Name;
 
+pub(crate) use build::{BuildLogArgs, BuildsArgs, BuildsCommand, CacheArgs, CacheCommand, ClearArgs, GcArgs};
 pub(crate) use deploy::{DeployArgs, DesiredArgs, FollowArgs, PlanArgs};
 pub(crate) use server::{InstallArgs, LoginCodeArgs, ServerArgs, ServerCommand, ServerFlags};
 pub(crate) use service::{
@@ -137,6 +139,12 @@ pub(crate) enum Command {
     Releases(ReleasesArgs),
     /// Make an earlier release current again.
     Rollback(RollbackArgs),
+    /// Show what is being built, and what waits for its turn.
+    Builds(BuildsArgs),
+    /// Show what builds keep to be quicker next time, or clear it.
+    Cache(CacheArgs),
+    /// Remove what builds left and nobody needs.
+    Gc(GcArgs),
     /// Stop a service's replicas and keep the rest.
     Pause(PauseArgs),
     /// Start the replicas of a paused service.

@@ -1,5 +1,6 @@
 //! What the commands do: one file a verb, in the folder of its noun.
 
+mod build;
 mod deployment;
 mod folder;
 mod service;
@@ -14,7 +15,7 @@ use nonna_engine::{Code, Error};
 use nonna_model::Name;
 use secrecy::SecretString;
 
-use crate::args::{Command, EnvCommand, GlobalArgs, SecretCommand};
+use crate::args::{BuildsCommand, CacheCommand, Command, EnvCommand, GlobalArgs, SecretCommand};
 use crate::config::Config;
 use crate::fail::{Failure, Result};
 use crate::output::Printer;
@@ -67,6 +68,15 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Run(args) => service::run(context, args).await,
         Command::Releases(args) => service::releases(context, args).await,
         Command::Rollback(args) => service::rollback(context, args).await,
+        Command::Builds(args) => match args.command {
+            None => build::builds(context).await,
+            Some(BuildsCommand::Logs(args)) => build::log(context, args).await,
+        },
+        Command::Cache(args) => match args.command {
+            None => build::cache(context).await,
+            Some(CacheCommand::Clear(args)) => build::clear(context, args).await,
+        },
+        Command::Gc(args) => build::gc(context, args).await,
         Command::Pause(args) => service::pause(context, args).await,
         Command::Resume(args) => service::resume(context, args).await,
         Command::Destroy(args) => service::destroy(context, args).await,

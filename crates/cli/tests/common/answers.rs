@@ -50,6 +50,7 @@ pub(crate) fn plan(empty: bool) -> Plan {
         StepKind::Build {
             service: service.clone(),
             also: Vec::new(),
+            no_cache: false,
         },
         StepKind::StartReplicas {
             service: service.clone(),

@@ -1,5 +1,6 @@
 //! One method a path of [`nonna_api::paths`].
 
+mod builds;
 mod contexts;
 mod deployments;
 mod services;

@@ -173,7 +173,7 @@ impl Run<'_> {
             .iter()
             .filter(|step| match (&step.kind, committed) {
                 (_, Some(commit)) if step.id <= commit => true,
-                (StepKind::Build { service, also }, _) => {
+                (StepKind::Build { service, also, .. }, _) => {
                     is_done(step.id)
                         && std::iter::once(service)
                             .chain(also)

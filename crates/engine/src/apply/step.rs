@@ -24,7 +24,11 @@ pub(super) async fn perform(run: &Run<'_>, step: &Step, cancel: CancellationToke
     match &step.kind {
         StepKind::EnsureNetwork => runtime.ensure_network(scope).await,
         StepKind::EnsureVolume { service, volume } => runtime.ensure_volume(scope, service, volume).await,
-        StepKind::Build { service, also } => build(run, step, service, also, &cancel).await,
+        StepKind::Build {
+            service,
+            also,
+            no_cache,
+        } => build(run, step, service, also, *no_cache, &cancel).await,
         StepKind::Pull { service } => pull(run, step, service, &cancel).await,
         StepKind::StopReplicas { service, release } => runtime.stop_replicas(service, *release).await,
         StepKind::RunJob { service, job } => job::run(run, step, service, *job, &cancel).await,
@@ -154,6 +158,7 @@ async fn build(
     step: &Step,
     service: &ServiceId,
     also: &[ServiceId],
+    no_cache: bool,
     cancel: &CancellationToken,
 ) -> Result<()> {
     let release = run.target(service)?;
@@ -171,6 +176,7 @@ async fn build(
         port: release.spec.port,
         timeout: run.engine.limits.timeout,
         output_limit: run.engine.limits.output,
+        no_cache,
     };
     let built = run
         .engine

@@ -389,6 +389,7 @@ impl Planner {
             let kind = StepKind::Build {
                 service: id.clone(),
                 also: Vec::new(),
+                no_cache: false,
             };
             return self.before(kind, vec![]);
         };
@@ -403,7 +404,7 @@ impl Planner {
                     .is_some_and(|release| release.spec.port.is_some())
             });
         if let Some(Draft {
-            kind: StepKind::Build { service, also },
+            kind: StepKind::Build { service, also, .. },
             ..
         }) = self.before.get_mut(at)
         {

@@ -30,6 +30,9 @@ pub struct BuildRequest {
     pub timeout: Duration,
     /// The most a build may print, in bytes.
     pub output_limit: u64,
+    /// Use neither an image that was built of the same before, nor layers,
+    /// nor kept dependencies: build everything anew.
+    pub no_cache: bool,
 }
 
 /// What was built.
@@ -47,6 +50,14 @@ pub struct BuiltImage {
 /// and leaves one.
 #[async_trait]
 pub trait Builder: Send + Sync {
+    /// The image that was built of exactly this before and is still there.
+    /// `None` for a request with `no_cache`.
+    ///
+    /// # Errors
+    /// `NotFound` where the context is not held; as [`Builder::build`] where
+    /// it cannot be told how it would be built.
+    async fn existing(&self, request: &BuildRequest) -> Result<Option<BuiltImage>>;
+
     /// Builds, reports every line of output, and stops soon after `cancel`.
     ///
     /// # Errors

@@ -6,8 +6,10 @@ pub mod builder;
 pub mod journal;
 pub mod router;
 pub mod runtime;
+pub mod storage;
 
 pub use builder::Builder;
 pub use journal::Journal;
 pub use router::Router;
 pub use runtime::Runtime;
+pub use storage::BuildStorage;

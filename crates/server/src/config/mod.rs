@@ -65,6 +65,56 @@ pub struct Builds {
     pub extra_ca: Option<PathBuf>,
     /// The largest build context, in bytes.
     pub context_limit: u64,
+    /// How many builds may run at the same time; 0: as the processors allow.
+    pub concurrency: u32,
+    /// How much of a build's log is kept, in bytes.
+    pub log_limit: u64,
+    /// Processor time where services want it too, in percent of a service's.
+    pub cpu_share: u32,
+    /// The most processor time of all builds together, in thousandths of a
+    /// core; `None`: any.
+    pub cpu_millis: Option<u32>,
+    /// The most memory of all builds together, in bytes; `None`: any.
+    pub memory: Option<u64>,
+    /// The most processes of all builds together; `None`: any.
+    pub processes: Option<u32>,
+    /// The most that a build may write to the engine's disk, in bytes;
+    /// `None`: any.
+    pub disk: Option<u64>,
+    /// The container engine's own control group.
+    pub engine_cgroup: String,
+    /// All services of the organization share caches of dependencies.
+    pub shared_cache: bool,
+}
+
+impl Builds {
+    /// How many builds may run at the same time.
+    #[must_use]
+    pub fn at_once(&self) -> usize {
+        if self.concurrency > 0 {
+            return usize::try_from(self.concurrency).unwrap_or(usize::MAX);
+        }
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (processors / 2).max(1)
+    }
+}
+
+/// What is kept of what builds leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// The images and sources of so many releases of a service.
+    pub releases: u32,
+    /// The build logs of so many releases of a service.
+    pub logs: u32,
+    /// Caches that were not used for this long are removed.
+    pub cache_age: Duration,
+    /// The most that caches may take, in bytes.
+    pub cache_size: u64,
+    /// What is younger than this stays, whatever it is.
+    pub grace: Duration,
+    /// A disk with less free than this, in percent, is nearly full: less is
+    /// kept then.
+    pub free: u32,
 }
 
 /// All settings of a server.
@@ -91,6 +141,8 @@ pub struct Config {
     pub pull_timeout: Duration,
     /// Builds.
     pub build: Builds,
+    /// What is kept of what they leave.
+    pub retention: Retention,
     /// The addresses whose `X-Forwarded-*` the edge believes, as
     /// `10.0.0.0/8`.
     pub trusted_proxies: Vec<String>,
@@ -132,6 +184,23 @@ impl Default for Config {
                 output_limit: 64 * 1024 * 1024,
                 extra_ca: None,
                 context_limit: 2 * 1024 * 1024 * 1024,
+                concurrency: 0,
+                log_limit: 1024 * 1024,
+                cpu_share: 10,
+                cpu_millis: None,
+                memory: settings::part_of_memory(75),
+                processes: Some(4096),
+                disk: Some(50_000_000_000),
+                engine_cgroup: "docker".to_owned(),
+                shared_cache: false,
+            },
+            retention: Retention {
+                releases: 10,
+                logs: 50,
+                cache_age: Duration::from_secs(30 * 24 * 3600),
+                cache_size: 20_000_000_000,
+                grace: Duration::from_secs(3600),
+                free: 10,
             },
             trusted_proxies: Vec::new(),
             body_limit: None,

@@ -178,6 +178,116 @@ pub const SETTINGS: &[Setting] = &[
         apply: |c, v| pem_file(v).map(|p| c.build.extra_ca = p),
     },
     Setting {
+        key: "build.concurrency",
+        help: "How many builds run at the same time, or `auto`: half as many as there are processors, at least one.",
+        default: "auto",
+        apply: |c, v| match v {
+            "auto" => {
+                c.build.concurrency = 0;
+                Ok(())
+            }
+            _ => number(v, 1, 64).map(|n| c.build.concurrency = n),
+        },
+    },
+    Setting {
+        key: "build.cpu_share",
+        help: "Processor time of builds where services want it too, in percent of what one service gets.",
+        default: "10",
+        apply: |c, v| number(v, 1, 100).map(|n| c.build.cpu_share = n),
+    },
+    Setting {
+        key: "build.cpu",
+        help: "The most processor time of all builds together, in cores: `1.5`, or `off`.",
+        default: "off",
+        apply: |c, v| cores(v).map(|n| c.build.cpu_millis = n),
+    },
+    Setting {
+        key: "build.memory",
+        help: "The most memory of all builds together: `2GB`, a part of the machine's (`75%`), or `off`.",
+        default: "75%",
+        apply: |c, v| memory(v).map(|n| c.build.memory = n),
+    },
+    Setting {
+        key: "build.processes",
+        help: "The most processes and threads of all builds together, or `off`.",
+        default: "4096",
+        apply: |c, v| match v {
+            "off" => {
+                c.build.processes = None;
+                Ok(())
+            }
+            _ => number(v, 16, 1_000_000).map(|n| c.build.processes = Some(n)),
+        },
+    },
+    Setting {
+        key: "build.disk",
+        help: "The most that may be written to the container engine's disk while a build runs, or `off`.",
+        default: "50GB",
+        apply: |c, v| optional_bytes(v).map(|b| c.build.disk = b),
+    },
+    Setting {
+        key: "build.engine_cgroup",
+        help: "The container engine's own control group: what it was given as `--cgroup-parent`.",
+        default: "docker",
+        apply: |c, v| group(v).map(|g| c.build.engine_cgroup = g),
+    },
+    Setting {
+        key: "build.log_limit",
+        help: "How much of the log of each build is kept: of its beginning and its end.",
+        default: "1MiB",
+        apply: |c, v| bytes(v).map(|b| c.build.log_limit = b),
+    },
+    Setting {
+        key: "build.shared_cache",
+        help: "All services share their caches of dependencies: `on` or `off` (each service has its own).",
+        default: "off",
+        apply: |c, v| switch(v).map(|on| c.build.shared_cache = on),
+    },
+    Setting {
+        key: "retention.releases",
+        help: "The images and sources of how many releases of a service are kept, to go back to.",
+        default: "10",
+        apply: |c, v| number(v, 1, 1000).map(|n| c.retention.releases = n),
+    },
+    Setting {
+        key: "retention.logs",
+        help: "The build logs of how many releases of a service are kept.",
+        default: "50",
+        apply: |c, v| number(v, 1, 1000).map(|n| c.retention.logs = n),
+    },
+    Setting {
+        key: "retention.cache_age",
+        help: "Caches of builds that were not used for this long are removed.",
+        default: "30d",
+        apply: |c, v| {
+            parse_duration(v)
+                .map(|d| c.retention.cache_age = d)
+                .map_err(|e| e.to_string())
+        },
+    },
+    Setting {
+        key: "retention.cache_size",
+        help: "The most that caches of builds may take: what was not used for longest is removed.",
+        default: "20GB",
+        apply: |c, v| bytes(v).map(|b| c.retention.cache_size = b),
+    },
+    Setting {
+        key: "retention.grace",
+        help: "What builds left is kept at least this long, an hour at most.",
+        default: "1h",
+        apply: |c, v| {
+            parse_duration(v)
+                .map(|d| c.retention.grace = d)
+                .map_err(|e| e.to_string())
+        },
+    },
+    Setting {
+        key: "retention.free",
+        help: "A disk with less free than this, in percent, is nearly full: less is kept then, and at once.",
+        default: "10",
+        apply: |c, v| number(v, 0, 90).map(|n| c.retention.free = n),
+    },
+    Setting {
         key: "log.level",
         help: "What the server logs: `error`, `warn`, `info`, `debug`, `trace`, or directives.",
         default: "info",
@@ -365,6 +475,67 @@ fn optional_bytes(text: &str) -> Result<Option<u64>, String> {
         Ok(None)
     } else {
         bytes(text).map(Some)
+    }
+}
+
+/// So many percent of the machine's memory, in bytes; `None` where it is not
+/// known.
+pub(super) fn part_of_memory(percent: u64) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib: u64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()?;
+    Some(kib * 1024 / 100 * percent)
+}
+
+fn memory(text: &str) -> Result<Option<u64>, String> {
+    let Some(percent) = text.strip_suffix('%') else {
+        return optional_bytes(text);
+    };
+    match percent.trim().parse::<u64>() {
+        Ok(percent) if (1..=100).contains(&percent) => Ok(part_of_memory(percent)),
+        _ => Err(format!("`{}` is no part such as \"75%\"", shorten(text))),
+    }
+}
+
+fn cores(text: &str) -> Result<Option<u32>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked"
+    )]
+    match text.parse::<f64>() {
+        Ok(cores) if (0.05..=1024.0).contains(&cores) => Ok(Some((cores * 1000.0).round() as u32)),
+        _ => Err(format!(
+            "`{}` is no number of cores such as \"1.5\", nor `off`",
+            shorten(text)
+        )),
+    }
+}
+
+/// The path of a control group, as the kernel has it.
+fn group(text: &str) -> Result<String, String> {
+    let good = !text.is_empty()
+        && text.split('/').all(|part| {
+            part != ".."
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.:@".contains(&b))
+        });
+    if good {
+        Ok(text.trim_matches('/').to_owned())
+    } else {
+        Err(format!(
+            "`{}` is no control group such as \"docker\"",
+            shorten(text)
+        ))
     }
 }
 

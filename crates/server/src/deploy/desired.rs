@@ -7,17 +7,17 @@ use nonna_engine::ports::runtime::Image;
 use nonna_engine::{Code, Error, Result};
 use nonna_model::manifest::{DeclaredPort, ServiceDeclaration};
 use nonna_model::observed::Observed;
-use nonna_model::plan::{CurrentRelease, DesiredEnvironment, DesiredService, Plan, Scope, Target};
+use nonna_model::plan::{CurrentRelease, DesiredEnvironment, DesiredService, Plan, Scope, StepKind, Target};
 use nonna_model::release::ReleaseState;
 use nonna_model::service::{RouteSpec, Source};
 use nonna_model::{Name, ReleaseNumber, ServiceId, ServiceSpec};
 use nonna_store::records::{EnvironmentSnapshot, Service};
 
-use super::builder::source_digest;
 use super::declared::{self, SameCode};
 use super::intent::{Destroy, Intent};
 use super::manager::Deployments;
 use super::queue::Place;
+use crate::build::source_digest;
 use crate::hosts::default_host;
 
 /// The kind of the blobs that keep a release's variables as its manifest
@@ -45,6 +45,8 @@ impl Planned {
 struct Wish<'a> {
     /// A new release even where nothing differs.
     force: bool,
+    /// Everything is built anew.
+    no_cache: bool,
     /// Secrets that will be set before the deployment begins.
     coming_secrets: Vec<&'a String>,
 }
@@ -154,7 +156,14 @@ impl Deployments {
             services,
             remove,
         };
-        let plan = nonna_engine::plan::plan(&desired, &observed?);
+        let mut plan = nonna_engine::plan::plan(&desired, &observed?);
+        if matches!(intent, Intent::Deploy(request) if request.no_cache) {
+            for step in &mut plan.steps {
+                if let StepKind::Build { no_cache, .. } = &mut step.kind {
+                    *no_cache = true;
+                }
+            }
+        }
         declared.retain(|id, variables: &mut BTreeMap<String, String>| {
             !variables.is_empty() && plan.services.get(id).is_some_and(|s| s.new_release)
         });
@@ -247,6 +256,7 @@ impl Deployments {
         }
         let wish = Wish {
             force: request.force,
+            no_cache: request.no_cache,
             coming_secrets: request
                 .promised_secrets
                 .iter()
@@ -336,7 +346,12 @@ impl Deployments {
         }
         let mut declaration = declaration.clone();
         let source = code.source.clone();
-        let image = self.known_image(current, code, declaration.port).await?;
+        let anew = wish.no_cache && matches!(source, Source::Build(_));
+        let image = if anew {
+            None
+        } else {
+            self.known_image(current, code, declaration.port).await?
+        };
         if declaration.port == DeclaredPort::Unsaid
             && matches!(source, Source::Image { .. })
             && let Some(port) = image.as_ref().and_then(only_port)
@@ -370,7 +385,7 @@ impl Deployments {
             image: image.map(|i| i.id),
             replicas,
             paused: false,
-            force: wish.force,
+            force: wish.force || anew,
             jobs: true,
             reason: "deploy".to_owned(),
         })

@@ -43,6 +43,9 @@ pub(crate) struct Parts {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) builder: Arc<dyn Builder>,
     pub(crate) routes: Arc<RouteTable>,
+    /// Held from the moment an image is looked for until the store knows that
+    /// a deployment needs it, so that nobody removes it in between.
+    pub(crate) keeping: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// Something that was asked for.
@@ -194,6 +197,7 @@ impl Deployments {
             // Only Nonna's own work can stand before it, and that gives way.
             ticket.wait().await;
         }
+        let keeping = self.parts.keeping.read().await;
         let mut planning = 0;
         let (planned, created) = loop {
             let planned = self.plan(&place, &request.intent).await?;
@@ -219,6 +223,7 @@ impl Deployments {
                 result => break (planned, result?),
             }
         };
+        drop(keeping);
         if created.existed {
             return Ok(created.deployment);
         }
@@ -295,6 +300,7 @@ impl Deployments {
             // Its row says that it waits: the next start goes on from there.
             () = self.dropping.cancelled() => return,
         }
+        let keeping = self.parts.keeping.read().await;
         let mut planning = 0;
         let started = loop {
             planned = match self.plan(ticket.place(), &intent).await {
@@ -314,6 +320,7 @@ impl Deployments {
                 Ok(started) => break started,
             }
         };
+        drop(keeping);
         let _ = self.parts.store.delete_blob(INTENT, id.as_str()).await;
         match started {
             Some(deployment) => self.begin(ticket, deployment),

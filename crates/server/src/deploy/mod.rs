@@ -1,7 +1,6 @@
 //! Deployments: what was asked for becomes a desired state, a plan, a row in
 //! the store and a task that carries it out, one at a time an environment.
 
-mod builder;
 mod declared;
 mod desired;
 mod events;
@@ -16,7 +15,6 @@ mod reconcile;
 mod resume;
 mod routes;
 
-pub(crate) use builder::RememberingBuilder;
 pub(crate) use desired::{no_environment, unknown_service};
 pub(crate) use intent::{Destroy, Intent};
 pub(crate) use manager::{Deployments, Parts, Request};

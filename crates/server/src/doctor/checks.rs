@@ -100,3 +100,31 @@ pub(super) fn replicas(app: &Arc<App>) -> Finding {
         ),
     }
 }
+
+/// Whether builds can starve what serves.
+pub(super) async fn builds(app: &Arc<App>) -> Finding {
+    const CHECK: &str = "builds";
+    let limits = tokio::time::timeout(ENGINE_TIMEOUT, app.build_limits.state());
+    match limits.await {
+        Ok(Ok(words)) => ok(
+            CHECK,
+            format!(
+                "{} at a time; their steps get at most {words}.",
+                app.builds.limit()
+            ),
+        ),
+        Ok(Err(why)) => warning(
+            CHECK,
+            format!(
+                "{} at a time, without limits on processor time and memory: {why}.",
+                app.builds.limit()
+            ),
+            "A build may slow down what serves. Limits need Nonna as root on the machine of a Docker Engine, and the setting `build.engine_cgroup` where the engine has another group than `docker`.",
+        ),
+        Err(_) => warning(
+            CHECK,
+            "Whether their limits hold is not known: the container engine does not answer.",
+            "See the finding about the container engine.",
+        ),
+    }
+}

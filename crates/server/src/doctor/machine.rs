@@ -49,7 +49,7 @@ fn share(part: u64, whole: u64) -> f64 {
 }
 
 fn judge_disk(check: &str, path: &Path, free: u64, all: u64, inodes: Option<f64>) -> Finding {
-    const HINT: &str = "Remove images and build caches that nothing uses (`docker image prune`, `docker builder prune`), or enlarge the disk.";
+    const HINT: &str = "`nonna gc --dry-run` shows what builds left and nobody needs, `nonna gc` removes it. Else remove what others left on it (`docker system df`), or enlarge the disk.";
     let said = format!("{} free of {} at {}", Bytes(free), Bytes(all), path.display());
     if free < NOTHING {
         failed(check, format!("It is full: {said}."), HINT)

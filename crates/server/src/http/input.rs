@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use nonna_engine::{Code, Error};
-use nonna_model::{DeploymentId, Name};
+use nonna_model::{DeploymentId, Name, ReleaseNumber};
 use serde::de::DeserializeOwned;
 
 use super::failure::Refusal;
@@ -199,6 +199,28 @@ impl<S: Send + Sync> FromRequestParts<S> for OfService {
             project: name(&params, "project")?,
             environment: name(&params, "environment")?,
             service: name(&params, "service")?,
+        })
+    }
+}
+
+/// A release's path.
+pub(crate) struct OfRelease {
+    pub(crate) project: Name,
+    pub(crate) environment: Name,
+    pub(crate) service: Name,
+    pub(crate) release: ReleaseNumber,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfRelease {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = named(parts, state).await?;
+        Ok(Self {
+            project: name(&params, "project")?,
+            environment: name(&params, "environment")?,
+            service: name(&params, "service")?,
+            release: get(&params, "release")?,
         })
     }
 }

@@ -29,10 +29,12 @@ pub(crate) use routes::service_answer;
 pub(crate) use serve::serve;
 
 use crate::auth::{Identity, Limiter};
+use crate::build::BuildQueue;
 use crate::config::Config;
 use crate::deploy::{Deployments, RouteTable};
+use crate::gc::Collector;
 use crate::pages::Sessions;
-use crate::parts::{Backup, Contexts, EdgeStatus, LogSource};
+use crate::parts::{Backup, Contexts, EdgeStatus, LimitsStatus, LogSource};
 
 /// What every handler may use.
 pub(crate) struct App {
@@ -46,6 +48,10 @@ pub(crate) struct App {
     pub(crate) edge: Arc<dyn EdgeStatus>,
     pub(crate) logs: Arc<dyn LogSource>,
     pub(crate) backup: Arc<dyn Backup>,
+    /// The queue of builds.
+    pub(crate) builds: BuildQueue,
+    pub(crate) collector: Collector,
+    pub(crate) build_limits: Arc<dyn LimitsStatus>,
     pub(crate) limiter: Limiter,
     pub(crate) sessions: Sessions,
     pub(crate) started: Instant,

@@ -1,20 +1,18 @@
 //! Build contexts and the builder over them.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use nonna_api::ContextAnswer;
 use nonna_builder::context::ContextStore;
-use nonna_builder::{BuildKitBuilder, BuilderConfig};
-use nonna_engine::ports::Builder;
+use nonna_builder::{BuildKitBuilder, BuildLimits, BuilderConfig, CacheSharing, Held};
 use nonna_engine::{Error, Result};
 use nonna_model::context::{ContextLimits, ContextManifest};
 
 use crate::config::Config;
-use crate::parts::Contexts;
+use crate::parts::{Contexts, LimitsStatus};
 
 /// Opens the contexts in the data folder.
 pub(super) fn open(data: &Path, limits: ContextLimits) -> Result<ContextStore> {
@@ -26,14 +24,53 @@ pub(super) fn builder(
     config: &Config,
     contexts: &ContextStore,
     installation: String,
-) -> Result<Arc<dyn Builder>> {
+) -> Result<BuildKitBuilder> {
+    let build = &config.build;
     let config = BuilderConfig {
         endpoint: config.engine.clone(),
         installation,
-        extra_ca: config.build.extra_ca.clone(),
-        ..BuilderConfig::default()
+        extra_ca: build.extra_ca.clone(),
+        limits: BuildLimits {
+            cpu_share: build.cpu_share,
+            cpu_millis: build.cpu_millis,
+            memory: build.memory,
+            processes: build.processes,
+            disk: build.disk,
+        },
+        engine_cgroup: Some(build.engine_cgroup.clone()),
+        cache_sharing: if build.shared_cache {
+            CacheSharing::Organization
+        } else {
+            CacheSharing::Service
+        },
     };
-    Ok(Arc::new(BuildKitBuilder::new(config, contexts.clone())?))
+    BuildKitBuilder::new(config, contexts.clone())
+}
+
+/// Whether the limits of builds hold.
+pub(super) struct Limits {
+    pub(super) builder: BuildKitBuilder,
+    pub(super) limits: BuildLimits,
+}
+
+impl Limits {
+    /// Of this builder.
+    pub(super) fn of(builder: &BuildKitBuilder) -> Self {
+        Self {
+            builder: builder.clone(),
+            limits: builder.limits().clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl LimitsStatus for Limits {
+    async fn state(&self) -> Result<String, String> {
+        match self.builder.apply_limits().await {
+            Held::Yes => Ok(self.limits.words()),
+            Held::No(why) => Err(why),
+        }
+    }
 }
 
 /// Contexts as the API takes them in.

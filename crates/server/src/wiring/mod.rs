@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nonna_engine::Result;
-use nonna_engine::ports::{Builder, Router, Runtime};
+use nonna_engine::ports::{Router, Runtime};
 use nonna_model::context::ContextLimits;
 use nonna_store::{DataFolder, SqliteStore, Store};
 
@@ -75,7 +75,7 @@ pub async fn run_with(
             ..ContextLimits::default()
         },
     )?;
-    let builder: Arc<dyn Builder> = contexts::builder(&config, &contexts, installation.id.to_string())?;
+    let builder = contexts::builder(&config, &contexts, installation.id.to_string())?;
     let edge = edge::start(&config, folder.path(), &mut inherited, &store).await?;
     let edge_router: Arc<dyn Router> = Arc::new(edge.handle());
     let edge = Arc::new(edge);
@@ -84,7 +84,9 @@ pub async fn run_with(
         edge: Arc::clone(&edge) as _,
         logs: edge,
         backup: Arc::new(backup::SqliteBackup(sqlite)),
-        ..ServerParts::new(runtime, builder, edge_router, Arc::clone(&store))
+        storage: Arc::new(builder.storage()),
+        build_limits: Arc::new(contexts::Limits::of(&builder)),
+        ..ServerParts::new(runtime, Arc::new(builder), edge_router, Arc::clone(&store))
     };
     let server = Server::start(config, around(parts), api).await?;
     let control = match ControlSocket::open(folder.path()) {

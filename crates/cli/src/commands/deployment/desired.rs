@@ -94,6 +94,7 @@ pub(crate) async fn desired(
             image: args.image.clone(),
             prune: args.prune,
             force: args.force,
+            no_cache: args.no_cache,
             promised_secrets,
             ..DesiredRequest::of_words(declared.words)
         },

@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nonna_engine::event::{Event, EventKind};
 use nonna_model::plan::{Plan, StepId};
 
-use super::words::Steps;
+use super::words::{self, Steps};
 use crate::output::units::millis;
 use crate::output::{Paint, Printer, clean};
 
@@ -133,6 +133,11 @@ impl<'p> Drawing<'p> {
             }
             EventKind::StepStarted { step, .. } => self.begin(*step),
             EventKind::StepProgress { step, message } => self.message(*step, message),
+            EventKind::BuildQueued {
+                step,
+                position,
+                running,
+            } => self.message(*step, &words::queued(*position, *running)),
             EventKind::BuildOutput { step, line } | EventKind::JobOutput { step, line } => {
                 self.output(*step, line)
             }

@@ -4,7 +4,7 @@
 use nonna_engine::event::{Event, EventKind};
 use nonna_model::plan::{Plan, StepId};
 
-use super::words::Steps;
+use super::words::{self, Steps};
 use crate::output::units::millis;
 use crate::output::{Printer, clean};
 
@@ -40,6 +40,11 @@ impl<'p> Lines<'p> {
             EventKind::Started { resumed: true } => self.note("The server was started again and goes on"),
             EventKind::StepStarted { step, .. } => self.say(*step, "begins"),
             EventKind::StepProgress { step, message } => self.say(*step, message),
+            EventKind::BuildQueued {
+                step,
+                position,
+                running,
+            } => self.say(*step, &words::queued(*position, *running)),
             EventKind::BuildOutput { step, line } | EventKind::JobOutput { step, line } => {
                 self.say(*step, &format!("| {line}"))
             }

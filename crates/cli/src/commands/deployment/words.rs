@@ -151,6 +151,18 @@ fn join(mut releases: Vec<(&str, String)>) -> Option<String> {
     }
 }
 
+/// Where a build stands in the queue.
+pub(super) fn queued(position: u32, running: u32) -> String {
+    let under_way = match running {
+        1 => "1 build is under way".to_owned(),
+        many => format!("{many} builds are under way"),
+    };
+    match position {
+        1 => format!("waits for its turn to build: next, {under_way}"),
+        _ => format!("waits for its turn to build: place {position} in the queue, {under_way}"),
+    }
+}
+
 /// What was done, of the kind of a deployment: `Deployed`.
 pub(super) fn done(kind: &str) -> &'static str {
     match kind {

@@ -285,6 +285,16 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         "Replicas that get no requests because they fail their health check.",
         &[("", gauge(app.deployments.unhealthy()))],
     );
+    let (running, waiting) = app.builds.counts();
+    line(
+        "nonna_builds",
+        "gauge",
+        "Builds that are not over, by state.",
+        &[
+            ("{state=\"running\"}", gauge(running)),
+            ("{state=\"waiting\"}", gauge(waiting)),
+        ],
+    );
     line(
         "nonna_uptime_seconds",
         "gauge",

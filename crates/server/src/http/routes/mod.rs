@@ -1,6 +1,7 @@
 //! The operations, one file a noun.
 
 mod answers;
+mod builds;
 mod contexts;
 mod deployments;
 mod environments;
@@ -22,5 +23,6 @@ pub(super) fn all(registry: Registry) -> Registry {
     let registry = deployments::register(registry);
     let registry = services::register(registry);
     let registry = logs::register(registry);
+    let registry = builds::register(registry);
     sessions::register(registry)
 }

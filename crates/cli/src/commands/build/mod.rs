@@ -1,0 +1,11 @@
+//! Builds and what they leave.
+
+mod cache;
+mod collect;
+mod list;
+mod log;
+
+pub(crate) use cache::{cache, clear};
+pub(crate) use collect::gc;
+pub(crate) use list::builds;
+pub(crate) use log::log;
