@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod serving;
+
 use std::io::Write;
 use std::time::Duration;
 

@@ -101,6 +101,12 @@ impl SecondEngine {
         format!("unix://{}", self.socket().display())
     }
 
+    /// The control group that it puts its containers and builds in.
+    #[must_use]
+    pub fn control_group(&self) -> String {
+        format!("nonna-e2e-{}-{}", std::process::id(), self.number)
+    }
+
     /// Starts it again after [`SecondEngine::stop_daemon`].
     ///
     /// # Errors
@@ -129,6 +135,7 @@ impl SecondEngine {
             .args(["--containerd-plugins-namespace", &format!("{namespace}-plugins")])
             // It would keep the machine's end of the pair out of its networks.
             .arg("--iptables=false")
+            .arg(format!("--cgroup-parent=/{}", self.control_group()))
             .args(["--live-restore=false", "--shutdown-timeout", "2"])
             .args(["--config-file", &self.path("none.json").display().to_string()])
             .env_remove("DOCKER_HOST")
@@ -260,6 +267,15 @@ impl Drop for SecondEngine {
         let _ = self.ip(&["link", "delete", &self.name]);
         let _ = self.ip(&["netns", "delete", &self.name]);
         self.disk = None;
+        // Groups outlive the processes that were in them: of version 1 one in
+        // each hierarchy, of version 2 one.
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten();
+        for hierarchy in hierarchies.map(|entry| entry.path()).chain([root.to_owned()]) {
+            let group = hierarchy.join(self.control_group());
+            let _ = std::fs::remove_dir(group.join("buildkit"));
+            let _ = std::fs::remove_dir(group);
+        }
     }
 }
 
