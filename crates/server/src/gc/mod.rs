@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use nonna_api::{DiskAnswer, GcAnswer, GcItem};
 use nonna_engine::Result;
 use nonna_engine::ports::BuildStorage;
-use nonna_engine::ports::storage::{CacheKind, Disk, StoredCache};
+use nonna_engine::ports::storage::{CacheKind, Disk, StoredCache, StoredImage};
+use nonna_model::plan::PlannedService;
 use nonna_model::release::ReleaseState;
 use nonna_model::service::Source;
 use nonna_model::{ServiceId, release::Release};
@@ -157,20 +158,30 @@ impl Collector {
         })
     }
 
-    /// Whether no deployment of the service began since it was decided. Asked
-    /// with `keeping` held alone, so none begins before the answer is used.
-    async fn is_idle(&self, service: &ServiceId) -> Result<bool> {
+    /// Whether no deployment that could need the image began since it was
+    /// decided. Asked with `keeping` held alone, so none begins before the
+    /// answer is used.
+    async fn is_free(&self, image: &StoredImage) -> Result<bool> {
         let unfinished = self.0.store.unfinished_deployments().await?;
+        let needs = |id: &ServiceId, planned: &PlannedService| {
+            *id == image.service
+                || planned
+                    .release
+                    .as_ref()
+                    .and_then(|release| release.image.as_ref())
+                    .is_some_and(|needed| *needed == image.image)
+        };
         Ok(!unfinished
             .iter()
-            .any(|deployment| deployment.plan.services.contains_key(service)))
+            .flat_map(|deployment| &deployment.plan.services)
+            .any(|(id, planned)| needs(id, planned)))
     }
 
     async fn images(&self, decision: &Decision, dry_run: bool, answer: &mut GcAnswer) -> Result<()> {
         for (image, why) in &decision.images {
             if !dry_run {
                 let _alone = self.0.keeping.write().await;
-                if !self.is_idle(&image.service).await? || !self.0.storage.remove_image(&image.image).await? {
+                if !self.is_free(image).await? || !self.0.storage.remove_image(&image.image).await? {
                     continue;
                 }
             }
