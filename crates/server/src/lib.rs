@@ -16,6 +16,7 @@ mod gc;
 mod hosts;
 mod http;
 mod listen;
+mod memory;
 mod pages;
 pub mod parts;
 mod server;

@@ -24,6 +24,7 @@ use super::provisional::Provisional;
 use super::queue::{Place, Queues, Ticket};
 use super::routes::{Generation, RouteTable};
 use crate::config::Config;
+use crate::memory;
 
 /// The kind of the blobs that keep what a deployment that waits was asked for.
 pub(super) const INTENT: &str = "deployment-intent";
@@ -370,6 +371,8 @@ impl Deployments {
                 }
             }
             drop(ticket);
+            // Nobody waits for this any more.
+            let _ = tokio::task::spawn_blocking(memory::give_back).await;
         });
     }
 
