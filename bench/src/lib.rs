@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod serving;
+pub mod direct;
 
 use std::io::Write;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -97,4 +99,20 @@ pub fn resident_mb(pid: u32) -> anyhow::Result<f64> {
         .trim()
         .parse()?;
     Ok(kib * 1024.0 / 1e6)
+}
+
+/// Asks until this body is answered.
+///
+/// # Errors
+/// Where it is not within 30 seconds.
+pub fn wait_for(address: SocketAddr, host: &str, path: &str, body: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = nonna_e2e::http::get(address, host, path);
+        if answer.as_ref().is_ok_and(|a| a.body.trim() == body) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "no answer from {address}: {answer:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

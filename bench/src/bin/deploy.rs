@@ -6,14 +6,12 @@
 //! means that neither side has built it before: each round has contents of its
 //! own from the first layer on.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use nonna_bench::{Figure, median, say, seconds};
+use nonna_bench::direct::Direct;
+use nonna_bench::{Figure, median, say, seconds, wait_for};
 use nonna_e2e::{Installation, engine};
-use serde_json::{Value, json};
 
 const ROUNDS: usize = 7;
 
@@ -46,68 +44,30 @@ fn write_page(folder: &Path, text: &str) -> anyhow::Result<()> {
 
 /// The floor: build and run through the engine's API, until the app answers;
 /// the old container is removed afterwards, as a deployment does.
-struct Direct {
-    old: Option<String>,
-    folder: std::path::PathBuf,
-}
-
-impl Direct {
-    fn deploy(&mut self, expect: &str) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
-        let mut archive = tar::Builder::new(Vec::new());
-        archive.append_dir_all(".", &self.folder)?;
-        let body = archive.into_inner()?;
-        let answer = engine::send(
-            "POST",
-            "/build?version=2&t=nonna-bench-direct",
-            "application/x-tar",
-            &body,
-        )
-        .or_else(|_| engine::send("POST", "/build?t=nonna-bench-direct", "application/x-tar", &body))?;
-        anyhow::ensure!(!answer.contains("\"error\""), "the direct build failed: {answer}");
-        let create = json!({
-            "Image": "nonna-bench-direct",
-            "Labels": { "nonna.installation": "bench-direct" },
-            "HostConfig": { "Memory": 536_870_912, "RestartPolicy": { "Name": "always" } },
-        });
-        let body = serde_json::to_vec(&create)?;
-        let answer = engine::send("POST", "/containers/create", "application/json", &body)?;
-        let id = serde_json::from_str::<Value>(&answer)?["Id"]
-            .as_str()
-            .context("no id")?
-            .to_owned();
-        engine::call("POST", &format!("/containers/{id}/start"))?;
-        let inspected = engine::get(&format!("/containers/{id}/json"))?;
-        let ip = inspected["NetworkSettings"]["IPAddress"]
-            .as_str()
-            .context("no address")?
-            .to_owned();
-        let address: SocketAddr = format!("{ip}:8080").parse()?;
-        wait_for(address, "app", expect)?;
-        if let Some(old) = self.old.replace(id) {
-            engine::call("DELETE", &format!("/containers/{old}?force=true"))?;
-        }
-        Ok(begun.elapsed())
-    }
-}
-
-fn wait_for(address: SocketAddr, host: &str, expect: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let answer = nonna_e2e::http::get(address, host, "/");
-        if answer.as_ref().is_ok_and(|a| a.body.trim() == expect) {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < deadline, "no answer from {address}: {answer:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+fn direct_deploy(direct: &mut Direct, folder: &Path, expect: &str) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_dir_all(".", folder)?;
+    let body = archive.into_inner()?;
+    let answer = engine::send(
+        "POST",
+        "/build?version=2&t=nonna-bench-direct",
+        "application/x-tar",
+        &body,
+    )
+    .or_else(|_| engine::send("POST", "/build?t=nonna-bench-direct", "application/x-tar", &body))?;
+    anyhow::ensure!(!answer.contains("\"error\""), "the direct build failed: {answer}");
+    direct.replace("nonna-bench-direct", |address| {
+        nonna_bench::wait_for(address, "app", "/", expect)
+    })?;
+    Ok(begun.elapsed())
 }
 
 fn nonna_deploy(nonna: &Installation, folder: &Path, expect: &str) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     nonna.nonna(["deploy".as_ref(), folder.as_os_str()])?.ok()?;
     let took = begun.elapsed();
-    wait_for(nonna.http(), "app.localhost", expect)?;
+    wait_for(nonna.http(), "app.localhost", "/", expect)?;
     Ok(took)
 }
 
@@ -115,10 +75,7 @@ fn main() -> anyhow::Result<()> {
     let nonna = Installation::start()?;
     let ours = nonna.folder().join("app");
     let theirs = nonna.folder().join("direct");
-    let mut direct = Direct {
-        old: None,
-        folder: theirs.clone(),
-    };
+    let mut direct = Direct::new("bench-direct");
     let unique = format!("{}", std::process::id());
 
     let (mut cold, mut cold_floor, mut line, mut line_floor, mut same) =
@@ -127,18 +84,26 @@ fn main() -> anyhow::Result<()> {
         say(&format!("deploy: round {} of {ROUNDS}", round + 1));
         let salt = format!("{unique}-{round}");
         write_app(&theirs, &format!("{salt}-direct"))?;
-        cold_floor.push(seconds(direct.deploy(&format!("{salt}-direct"))?));
+        cold_floor.push(seconds(direct_deploy(
+            &mut direct,
+            &theirs,
+            &format!("{salt}-direct"),
+        )?));
         write_app(&ours, &salt)?;
         cold.push(seconds(nonna_deploy(&nonna, &ours, &salt)?));
 
         write_page(&theirs, &format!("changed {salt}"))?;
-        line_floor.push(seconds(direct.deploy(&format!("changed {salt}"))?));
+        line_floor.push(seconds(direct_deploy(
+            &mut direct,
+            &theirs,
+            &format!("changed {salt}"),
+        )?));
         write_page(&ours, &format!("changed {salt}"))?;
         line.push(seconds(nonna_deploy(&nonna, &ours, &format!("changed {salt}"))?));
 
         same.push(seconds(nonna_deploy(&nonna, &ours, &format!("changed {salt}"))?));
     }
-    engine::clean("bench-direct")?;
+    drop(direct);
     let _ = engine::call("DELETE", "/images/nonna-bench-direct?force=true");
 
     let figure = |name, value, peer, ratio| Figure {

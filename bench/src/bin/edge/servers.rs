@@ -21,7 +21,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Runs one of them until it is killed.
 pub(crate) fn run(role: &str, arguments: &[String]) -> anyhow::Result<()> {
@@ -51,7 +51,12 @@ async fn service(port: u16) -> anyhow::Result<()> {
         format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1024\r\n\r\n{body}")
             .into_bytes()
             .into();
-    let listener = TcpListener::bind(local(port)).await?;
+    // Thousands of connections come at once. Where they overflow the queue, the
+    // kernel tries again after a second, and that second would be measured.
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(local(port))?;
+    let listener = socket.listen(4096)?;
     loop {
         let (mut stream, _) = listener.accept().await?;
         let answer = Arc::clone(&answer);
