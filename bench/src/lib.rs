@@ -3,8 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-pub mod serving;
 pub mod direct;
+pub mod serving;
 
 use std::io::Write;
 use std::net::SocketAddr;
