@@ -179,11 +179,13 @@ fn the_log_of_a_build_stays_with_its_release() -> anyhow::Result<()> {
 }
 
 /// The app's build counts how often its cache of dependencies was used, and
-/// serves that with the moment it was built at.
-fn counting(nonna: &Installation, page: &str) -> anyhow::Result<()> {
-    let step = "RUN --mount=type=cache,target=/kept echo x >> /kept/uses && \
-                wc -l < /kept/uses > uses && cat /proc/uptime > built";
-    nonna.project("app", &[("Dockerfile", &serving(step)), ("index.html", page)])?;
+/// serves that with the moment it was built at. `salt` is part of the command.
+fn counting(nonna: &Installation, salt: &str, page: &str) -> anyhow::Result<()> {
+    let step = format!(
+        "RUN --mount=type=cache,target=/kept echo {salt} >> /kept/uses && \
+         wc -l < /kept/uses > uses && cat /proc/uptime > built"
+    );
+    nonna.project("app", &[("Dockerfile", &serving(&step)), ("index.html", page)])?;
     Ok(())
 }
 
@@ -195,7 +197,7 @@ fn served(nonna: &Installation, path: &str) -> anyhow::Result<String> {
 fn nothing_changed_builds_nothing_and_no_cache_builds_everything() -> anyhow::Result<()> {
     let nonna = Installation::start()?;
     let salt = unique("anew");
-    counting(&nonna, &salt)?;
+    counting(&nonna, &salt, &salt)?;
     nonna.nonna_in("app", &["deploy"])?.ok()?;
     let built = served(&nonna, "/built")?;
     assert_eq!(served(&nonna, "/uses")?, "1", "the cache is this service's own");
@@ -203,11 +205,11 @@ fn nothing_changed_builds_nothing_and_no_cache_builds_everything() -> anyhow::Re
     assert!(again.stderr.contains("Nothing to do"), "{again:?}");
 
     // Another source: the step runs again, with the dependencies of before.
-    counting(&nonna, &format!("{salt} changed"))?;
+    counting(&nonna, &salt, &format!("{salt} changed"))?;
     nonna.nonna_in("app", &["deploy"])?.ok()?;
     assert_eq!(served(&nonna, "/uses")?, "2");
     // Back to the first source: its image is still there.
-    counting(&nonna, &salt)?;
+    counting(&nonna, &salt, &salt)?;
     let back = nonna.nonna_in("app", &["deploy"])?.ok()?;
     assert!(!back.stderr.contains("[build"), "{back:?}");
     assert_eq!(served(&nonna, "/built")?, built);
@@ -217,14 +219,14 @@ fn nothing_changed_builds_nothing_and_no_cache_builds_everything() -> anyhow::Re
     eventually("the old replica is gone", Duration::from_secs(20), || {
         engine::call("DELETE", &format!("/images/{second}?force=true")).is_ok()
     });
-    counting(&nonna, &format!("{salt} changed"))?;
+    counting(&nonna, &salt, &format!("{salt} changed"))?;
     let rebuilt = nonna.nonna_in("app", &["deploy"])?.ok()?;
     assert!(rebuilt.stderr.contains("[build"), "{rebuilt:?}");
     assert_eq!(served(&nonna, "/")?, format!("{salt} changed"));
 
     let before = served(&nonna, "/built")?;
-    nonna.nonna_in("app", &["deploy", "--no-cache"])?.ok()?;
-    assert_ne!(served(&nonna, "/built")?, before, "the step ran again");
+    let anew = nonna.nonna_in("app", &["deploy", "--no-cache"])?.ok()?;
+    assert_ne!(served(&nonna, "/built")?, before, "the step ran again: {anew:?}");
     assert_eq!(served(&nonna, "/uses")?, "1", "with no dependencies of before");
     Ok(())
 }
@@ -244,11 +246,6 @@ fn clearing_the_cache_removes_only_what_this_installation_made() -> anyhow::Resu
     let nonna = Installation::start()?;
     let other = Installation::start()?;
     let salt = unique("clear");
-    // The same app in two installations: the same commands.
-    for of in [&nonna, &other] {
-        counting(of, &salt)?;
-        of.nonna_in("app", &["deploy"])?.ok()?;
-    }
     let dependencies = |of: &Installation| -> anyhow::Result<Vec<String>> {
         let answer = of.nonna(["cache", "--json"])?.ok()?.json()?;
         let caches = answer["caches"].as_array().cloned().unwrap_or_default();
@@ -258,7 +255,13 @@ fn clearing_the_cache_removes_only_what_this_installation_made() -> anyhow::Resu
             .filter_map(|cache| cache["id"].as_str().map(str::to_owned))
             .collect())
     };
-    let (ours, theirs) = (dependencies(&nonna)?, dependencies(&other)?);
+    // The same app in two installations: the same commands.
+    let deployed = |of: &Installation| -> anyhow::Result<Vec<String>> {
+        counting(of, &salt, &salt)?;
+        of.nonna_in("app", &["deploy"])?.ok()?;
+        dependencies(of)
+    };
+    let (ours, theirs) = (deployed(&nonna)?, deployed(&other)?);
     assert_eq!((ours.len(), theirs.len()), (1, 1), "{ours:?} {theirs:?}");
     assert_ne!(ours, theirs, "installations share no cache");
 
@@ -307,7 +310,7 @@ fn what_gc_shows_is_what_it_removes_and_what_serves_goes_on() -> anyhow::Result<
     let nonna = with_arguments(&["--retention-releases", "2", "--retention-grace", "0s"])?;
     let salt = unique("gc");
     for version in 1..=3 {
-        counting(&nonna, &format!("{salt} {version}"))?;
+        counting(&nonna, &salt, &format!("{salt} {version}"))?;
         nonna.nonna_in("app", &["deploy"])?.ok()?;
     }
     let images = || -> anyhow::Result<Vec<String>> {

@@ -96,6 +96,7 @@ fn run(image: &str, known: Option<String>, reason: &str) -> Target {
         paused: false,
         force: true,
         jobs: true,
+        no_cache: false,
         reason: reason.to_owned(),
     }
 }

@@ -210,6 +210,7 @@ impl World {
                         paused: true,
                         force: false,
                         jobs: true,
+                        no_cache: false,
                         reason: "pause".into(),
                     }
                 }
@@ -243,6 +244,7 @@ impl World {
                         paused: false,
                         force: false,
                         jobs: true,
+                        no_cache: false,
                         reason: "deploy".into(),
                     }
                 }

@@ -89,8 +89,9 @@ fn state() -> impl Strategy<Value = ReplicaState> {
 
 fn target() -> impl Strategy<Value = Target> {
     prop_oneof![
-        4 => (spec(), 0..4_u32, any::<bool>(), any::<bool>()).prop_map(|(spec, replicas, paused, force)| {
-            Target::Run { spec, image: None, replicas, paused, force, jobs: true, reason: "deploy".into() }
+        4 => (spec(), 0..4_u32, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(spec, replicas, paused, force, anew)| {
+            let no_cache = anew && matches!(spec.source, Source::Build(_));
+            Target::Run { spec, image: None, replicas, paused, force, jobs: true, no_cache, reason: "deploy".into() }
         }),
         1 => Just(Target::Remove { volumes: vec!["data".parse().unwrap()] }),
     ]
@@ -279,8 +280,9 @@ proptest! {
         // What is gone cannot be asked for again, and a forced release is made once.
         desired.services.retain(|s| matches!(s.target, Target::Run { .. }));
         for service in &mut desired.services {
-            if let Target::Run { force, .. } = &mut service.target {
+            if let Target::Run { force, no_cache, .. } = &mut service.target {
                 *force = false;
+                *no_cache = false;
             }
         }
         if first.remove_environment {
@@ -290,6 +292,22 @@ proptest! {
         } else {
             let second = plan(&desired, &observed);
             prop_assert!(second.is_empty(), "left to do: {:#?}", second.changes);
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_built_anew_is_built((desired, observed) in world()) {
+        let plan = plan(&desired, &observed);
+        for service in &desired.services {
+            if matches!(service.target, Target::Run { no_cache: true, .. }) {
+                let built = plan.steps.iter().any(|step| match &step.kind {
+                    StepKind::Build { service: of, also, no_cache } => {
+                        *no_cache && (*of == service.id || also.contains(&service.id))
+                    }
+                    _ => false,
+                });
+                prop_assert!(built || desired.remove, "{} is not built", service.name);
+            }
         }
     }
 

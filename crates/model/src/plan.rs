@@ -91,6 +91,9 @@ pub enum Target {
         /// A new release runs its release command. Not where a rollback makes
         /// it: what the command changed then is not to be changed again.
         jobs: bool,
+        /// Build everything anew: no image, layer or dependency of before is
+        /// used. Always a new release.
+        no_cache: bool,
         /// Why, for the list of releases.
         reason: String,
     },

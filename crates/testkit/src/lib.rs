@@ -1,5 +1,6 @@
 //! Fakes, conformance suites, fault injection, sample apps.
 
+pub mod builds;
 pub mod router;
 pub mod runtime;
 pub mod store;

@@ -11,15 +11,18 @@ pub(super) struct Project {
     pub(super) language: &'static str,
     /// Its folder, from the repository's root.
     folder: &'static str,
-    /// A source file, and a line in it that is changed.
+    /// A source file, and a line in it that is changed: it says "hello".
     line: (&'static str, &'static str),
-    /// Files of the folder `with-dependency` beside the project's, which add
-    /// one dependency.
+    /// A file, a line in it, and what is put behind that to add a dependency,
+    /// beside the files of `bench/projects/LANGUAGE/with-dependency`.
+    insert: Option<(&'static str, &'static str, &'static str)>,
+    /// The plain Dockerfile; `@` begins a line that fetches from the network.
     plain: &'static str,
 }
 
-/// The line of a plain Dockerfile that runs a command with the machine's
-/// certificate authorities: a need of networks with an inspecting proxy.
+/// The beginning of a plain Dockerfile's line that runs a command with the
+/// machine's certificate authorities: a need of networks with an inspecting
+/// proxy.
 const RUN: &str = "RUN --mount=type=secret,id=ca,target=/run/ca.crt ";
 
 /// All of them.
@@ -28,6 +31,7 @@ pub(super) const PROJECTS: &[Project] = &[
         language: "node",
         folder: "bench/projects/node",
         line: ("src/greeting.ts", "export const greeting = 'hello';"),
+        insert: None,
         plain: "FROM node:22-slim\nENV NODE_EXTRA_CA_CERTS=/run/ca.crt npm_config_cafile=/run/ca.crt\n\
                 WORKDIR /app\nCOPY . .\n@npm ci && npm run build\nCMD [\"npm\", \"start\"]\n",
     },
@@ -35,8 +39,41 @@ pub(super) const PROJECTS: &[Project] = &[
         language: "python",
         folder: "bench/projects/python",
         line: ("greeting.py", "GREETING = \"hello\""),
-        plain: "FROM python:3.13-slim\nENV PIP_CERT=/run/ca.crt\nWORKDIR /app\nCOPY . .\n\
-                @pip install -r requirements.txt\nCMD [\"gunicorn\", \"app:app\"]\n",
+        insert: None,
+        plain: "FROM python:3.13-slim\nENV PIP_CERT=/run/ca.crt PIP_BREAK_SYSTEM_PACKAGES=1\nWORKDIR /app\nCOPY . .\n\
+                @python -m pip install -r requirements.txt\nCMD [\"gunicorn\", \"app:app\"]\n",
+    },
+    Project {
+        language: "rust",
+        folder: "bench/projects/rust",
+        line: ("src/main.rs", "const GREETING: &str = \"hello from rust\";"),
+        insert: None,
+        plain: "FROM rust:1-bookworm\nENV CARGO_HTTP_CAINFO=/run/ca.crt\nWORKDIR /app\nCOPY . .\n\
+                @cargo build --release\nCMD [\"target/release/rust-app\"]\n",
+    },
+    Project {
+        language: "go",
+        folder: "examples/go-app",
+        line: ("internal/links/links.go", "const Greeting = \"hello from go\""),
+        insert: Some(("cmd/server/main.go", "import (\n", "\t_ \"example.com/extra\"\n")),
+        plain: "FROM golang:1.27-bookworm\nENV SSL_CERT_FILE=/run/ca.crt\nWORKDIR /app\nCOPY . .\n\
+                @go build -o server ./cmd/server\nCMD [\"./server\"]\n",
+    },
+    Project {
+        language: "java",
+        folder: "examples/java-app",
+        line: (
+            "src/main/java/app/Main.java",
+            "private static final String GREETING = \"hello from java\";",
+        ),
+        insert: Some((
+            "pom.xml",
+            "  <dependencies>\n",
+            "    <dependency>\n      <groupId>commons-io</groupId>\n      <artifactId>commons-io</artifactId>\n      \
+             <version>2.11.0</version>\n    </dependency>\n",
+        )),
+        plain: "FROM maven:3.9-eclipse-temurin-17\nWORKDIR /app\nCOPY . .\n@mvn -B package\n\
+                CMD [\"java\", \"-jar\", \"target/java-app-1.0.0.jar\"]\n",
     },
 ];
 
@@ -69,10 +106,15 @@ impl Project {
 
     /// Adds a dependency.
     pub(super) fn add_dependency(&self, folder: &Path) -> anyhow::Result<()> {
-        let added = root().join(self.folder).join(ADDED);
-        for entry in std::fs::read_dir(&added).with_context(|| format!("{}", added.display()))? {
-            let entry = entry?;
-            std::fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        let added = root().join("bench/projects").join(self.language).join(ADDED);
+        if added.is_dir() {
+            copy(&added, folder)?;
+        }
+        if let Some((file, line, more)) = self.insert {
+            let path = folder.join(file);
+            let text = std::fs::read_to_string(&path)?;
+            anyhow::ensure!(text.contains(line), "{file} has no line {line:?}");
+            std::fs::write(path, text.replacen(line, &format!("{line}{more}"), 1))?;
         }
         Ok(())
     }

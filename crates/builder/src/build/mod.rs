@@ -332,18 +332,15 @@ impl Builder for BuildKitBuilder {
         }
         let query = self.query(request, &recipe, &key);
         let mut output = Output::new(progress, request.output_limit);
-        let from = now();
-        let ran = self.run(request, &recipe, &query, &mut output, cancel).await;
-        self.storage
-            .build_ended(Built {
-                service: request.service.clone(),
-                owner: self.cache_owner(request),
-                commands: recipe.commands.clone(),
-                from,
-                to: now(),
-            })
-            .await;
-        let killed = ran?;
+        let ended = self.run(request, &recipe, &query, &mut output, cancel).await;
+        let left = Built::new(
+            request.service.clone(),
+            self.cache_owner(request),
+            &recipe.commands,
+            output.ran(),
+        );
+        self.storage.build_ended(left).await;
+        let killed = ended?;
         if let Some(failed) = output.finish() {
             let error = failure::explain(&failed, &recipe.dockerfile);
             return Err(match self.config.limits.memory {
@@ -387,10 +384,6 @@ impl Builder for BuildKitBuilder {
         let digest = digest.to_owned();
         beside(move || Ok(contexts.has(&digest))).await
     }
-}
-
-fn now() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }
 
 /// The name under which the image is found by people: one for each build.

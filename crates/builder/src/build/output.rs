@@ -9,6 +9,7 @@ use nonna_engine::event::Progress;
 use nonna_engine::{Code, Error, Result};
 
 use crate::engine::Line;
+use crate::storage::Step as Ran;
 
 /// How many lines are kept for an error.
 const LAST_LINES: usize = 20;
@@ -46,6 +47,8 @@ pub(super) struct Output<'a> {
     last: VecDeque<String>,
     error: Option<String>,
     failed_step: Option<(String, String)>,
+    /// The steps that ran and ended, without their place and flags.
+    ran: Vec<Ran>,
 }
 
 impl<'a> Output<'a> {
@@ -59,7 +62,13 @@ impl<'a> Output<'a> {
             last: VecDeque::new(),
             error: None,
             failed_step: None,
+            ran: Vec::new(),
         }
+    }
+
+    /// The steps that ran, that is were not cached, and when.
+    pub(super) fn ran(&self) -> Vec<Ran> {
+        self.ran.clone()
     }
 
     /// Takes the next thing that the engine said.
@@ -130,6 +139,20 @@ impl<'a> Output<'a> {
                     if vertex.cached && !step.finished && !internal {
                         self.progress
                             .build_output(&format!("{} (cached)", shown(&vertex.name)));
+                    }
+                    if !step.finished
+                        && !vertex.cached
+                        && !internal
+                        && let (Some(from), Some(to)) = (&vertex.started, &vertex.completed)
+                    {
+                        let millis = |seconds: i64, nanos: i32| seconds * 1000 + i64::from(nanos) / 1_000_000;
+                        let name = shown(&vertex.name);
+                        let command = name.split_once("] ").map_or(name.as_str(), |(_, rest)| rest);
+                        self.ran.push(Ran {
+                            command: command.to_owned(),
+                            from: millis(from.seconds, from.nanos),
+                            to: millis(to.seconds, to.nanos),
+                        });
                     }
                     step.finished = true;
                 }

@@ -2,6 +2,7 @@
 //! version 1.41 of the API, because later ones answer in another shape.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use http::Method;
 use http_body_util::BodyExt;
@@ -11,6 +12,12 @@ use serde::Deserialize;
 use super::Engine;
 use super::request::{escape, message};
 use super::wire::{API, Connection, empty, request};
+
+/// What the engine says while it measures for somebody else.
+const BUSY: &str = "already running";
+/// How soon it is asked again, and how often.
+const AGAIN: Duration = Duration::from_millis(100);
+const ASKED: u32 = 300;
 
 /// What `GET /system/df` tells of builds.
 #[derive(Debug, Default, Deserialize)]
@@ -104,7 +111,19 @@ impl Engine {
     /// What builds take.
     pub(crate) async fn usage(&self) -> Result<Usage> {
         const WHAT: &str = "say what builds take of its disk";
-        let body = self.ask(WHAT, Method::GET, &format!("{API}/system/df")).await?;
+        let mut asked = 0;
+        let body = loop {
+            match self.ask(WHAT, Method::GET, &format!("{API}/system/df")).await {
+                // It answers one at a time.
+                Err(error)
+                    if asked < ASKED && error.provider.as_ref().is_some_and(|words| words.contains(BUSY)) =>
+                {
+                    asked += 1;
+                    tokio::time::sleep(AGAIN).await;
+                }
+                result => break result?,
+            }
+        };
         serde_json::from_slice(&body)
             .map_err(|error| self.said_no(WHAT, 200, &format!("its answer cannot be read: {error}")))
     }

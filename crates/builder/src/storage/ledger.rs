@@ -1,10 +1,12 @@
 //! Which records of BuildKit's cache came of which of our builds.
 //!
 //! BuildKit does not say who made a record: its description only has the
-//! command. A record is ours if one of our builds has that command and the
-//! record came to be while that build ran; and so is what stands on it, or
-//! what it stands on, from the same time. What is not certain is nobody's, and
-//! is never touched.
+//! command. But it tells each build when each of its steps ran. A record is
+//! ours if it alone has the command of a step of ours and came to be, or, for
+//! a cache mount, was used last, while that step ran; and so is what stands on
+//! it, or what it stands on, from the same build's time. Where two records
+//! could be it, because somebody else ran the same command at the same
+//! moment, neither is. What is not certain is nobody's, and is never touched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,8 +25,10 @@ use crate::engine::CacheRecord;
 const MOUNT: &str = "exec.cachemount";
 /// BuildKit's type of a step's result.
 const RESULT: &str = "regular";
-/// How far the engine's clock may be from ours, in milliseconds.
-const SKEW: i64 = 500;
+/// How much earlier, and how much later, than its step a record may say it was
+/// made or used, in milliseconds: it is written down when the step is over.
+const EARLIER: i64 = 50;
+const LATER: i64 = 2000;
 
 /// Whose a record is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,12 +44,50 @@ pub(crate) struct Built {
     pub(crate) service: ServiceId,
     /// Whose caches it used.
     pub(crate) owner: CacheOwner,
-    /// The commands of its Dockerfile.
-    pub(crate) commands: Vec<String>,
+    /// The steps that ran, that is were not cached.
+    pub(crate) steps: Vec<Step>,
+    /// When it began, by the engine's clock: milliseconds since 1970, UTC.
+    pub(crate) from: i64,
+    /// When it ended.
+    pub(crate) to: i64,
+}
+
+/// A step that ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Its command.
+    pub(crate) command: String,
     /// When it began: milliseconds since 1970, UTC.
     pub(crate) from: i64,
     /// When it ended.
     pub(crate) to: i64,
+}
+
+impl Built {
+    /// Of a build whose Dockerfile has these commands, and of which the
+    /// builder told when these steps ran, by their names.
+    pub(crate) fn new(service: ServiceId, owner: CacheOwner, commands: &[String], ran: Vec<Step>) -> Self {
+        let from = ran.iter().map(|step| step.from).min().unwrap_or_default();
+        let to = ran.iter().map(|step| step.to).max().unwrap_or_default();
+        let steps = ran
+            .into_iter()
+            .filter_map(|step| {
+                let name = bare(step.command.strip_prefix("RUN")?);
+                let command = commands.iter().find(|command| bare(command) == name)?;
+                Some(Step {
+                    command: command.clone(),
+                    ..step
+                })
+            })
+            .collect();
+        Self {
+            service,
+            owner,
+            steps,
+            from,
+            to,
+        }
+    }
 }
 
 /// The ledger, a file in the data folder.
@@ -127,38 +169,55 @@ pub(super) fn millis(text: Option<&str>) -> Option<i64> {
 
 /// The ids of the records that came of a build.
 fn of_build(records: &[CacheRecord], built: &Built) -> Vec<String> {
-    let commands: Vec<String> = built
-        .commands
-        .iter()
-        .map(|command| bare(command))
-        .filter(|command| !command.is_empty())
-        .collect();
+    let mut ours: BTreeSet<&str> = BTreeSet::new();
+    for step in &built.steps {
+        let command = bare(&step.command);
+        let during = |text: Option<&str>| {
+            millis(text).is_some_and(|at| at >= step.from - EARLIER && at <= step.to + LATER)
+        };
+        let mut candidates: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for record in records {
+            let Some((_, of)) = record.description.split_once(" from exec ") else {
+                continue;
+            };
+            let then = if record.kind == MOUNT {
+                during(record.last_used_at.as_deref())
+            } else {
+                during(record.created_at.as_deref())
+            };
+            if kind(record).is_some() && then && !command.is_empty() && bare(of).ends_with(&command) {
+                candidates
+                    .entry(&record.description)
+                    .or_default()
+                    .push(&record.id);
+            }
+        }
+        ours.extend(candidates.values().filter_map(|ids| match ids.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }));
+    }
     let then: Vec<&CacheRecord> = records
         .iter()
-        .filter(|record| kind(record).is_some())
+        .filter(|record| record.kind == RESULT)
         .filter(|record| {
             millis(record.created_at.as_deref())
-                .is_some_and(|at| at >= built.from - SKEW && at <= built.to + SKEW)
+                .is_some_and(|at| at >= built.from - EARLIER && at <= built.to + LATER)
         })
-        .collect();
-    let mut ours: BTreeSet<&str> = then
-        .iter()
-        .filter(|record| {
-            let Some((_, command)) = record.description.split_once(" from exec ") else {
-                return false;
-            };
-            let command = bare(command);
-            commands.iter().any(|own| command.ends_with(own.as_str()))
-        })
-        .map(|record| record.id.as_str())
         .collect();
     loop {
         let before = ours.len();
         for record in &then {
             if ours.contains(record.id.as_str()) {
-                let below = record.parents().filter(|id| then.iter().any(|r| r.id == *id));
+                // Another's step would have to be told apart from a copy.
+                let below = record.parents().filter(|id| {
+                    then.iter()
+                        .any(|r| r.id == *id && !r.description.contains(" from exec "))
+                });
                 ours.extend(below);
-            } else if record.parents().any(|parent| ours.contains(parent)) {
+            } else if record.parents().any(|parent| ours.contains(parent))
+                && !record.description.contains(" from exec ")
+            {
                 ours.insert(&record.id);
             }
         }
@@ -216,94 +275,116 @@ pub(crate) fn commands(dockerfile: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn record(id: &str, parent: &str, kind: &str, description: &str, at: &str) -> CacheRecord {
+    const NPM: &str = "mount / from exec /bin/sh -c npm ci   --omit=dev";
+    const KEPT: &str = "cached mount /c from exec /bin/sh -c npm ci   --omit=dev";
+
+    fn at(text: &str) -> i64 {
+        let text = format!("2026-11-24T08:{text}Z");
+        text.parse::<jiff::Timestamp>().unwrap().as_millisecond()
+    }
+
+    /// Made and used at this minute and second.
+    fn record(id: &str, parent: &str, kind: &str, description: &str, time: &str) -> CacheRecord {
         CacheRecord {
             id: id.into(),
             parent: parent.into(),
             kind: kind.into(),
             description: description.into(),
-            created_at: Some(format!("2026-11-24T08:{at}Z")),
+            created_at: Some(format!("2026-11-24T08:{time}Z")),
+            last_used_at: Some(format!("2026-11-24T08:{time}Z")),
             ..CacheRecord::default()
         }
     }
 
-    fn built() -> Built {
-        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
-        Built {
-            service: "svc-aaaaaaaaaaaaaaaa".parse().unwrap(),
-            owner: CacheOwner::Service("svc-aaaaaaaaaaaaaaaa".parse().unwrap()),
-            commands: commands(
-                "FROM x\nRUN --mount=type=cache,id=a,target=/c \\\n  npm ci \\\n  # why\n  --omit=dev\nRUN [\"make\", \"all\"]\n",
-            ),
-            from: at("2026-11-24T08:10:00Z"),
-            to: at("2026-11-24T08:20:00Z"),
+    fn ran(name: &str, from: &str, to: &str) -> Step {
+        Step {
+            command: name.into(),
+            from: at(from),
+            to: at(to),
         }
+    }
+
+    fn built() -> Built {
+        let commands = commands(
+            "FROM x\nRUN --mount=type=cache,id=a,target=/c \\\n  npm ci \\\n  # why\n  --omit=dev\nRUN [\"make\", \"all\"]\n",
+        );
+        assert_eq!(commands.len(), 2);
+        let service: ServiceId = "svc-aaaaaaaaaaaaaaaa".parse().unwrap();
+        Built::new(
+            service.clone(),
+            CacheOwner::Service(service),
+            &commands,
+            vec![
+                ran("COPY . .", "10:59", "11:00"),
+                ran("RUN npm ci   --omit=dev", "11:00", "11:02"),
+                ran("RUN [\"make\", \"all\"]", "11:03", "11:05"),
+                ran("RUN something else", "11:05", "11:06"),
+            ],
+        )
+    }
+
+    fn found(records: &[CacheRecord]) -> Vec<String> {
+        let mut found = of_build(records, &built());
+        found.sort();
+        found
     }
 
     #[test]
     fn commands_are_read_as_the_builder_reads_them() {
-        let all = built().commands;
-        assert_eq!(bare(&all[0]), "npmciomitdev");
-        assert_eq!(bare(&all[1]), "makeall");
-        assert_eq!(all.len(), 2);
+        let steps = built().steps;
+        assert_eq!(bare(&steps[0].command), "npmciomitdev");
+        assert_eq!(bare(&steps[1].command), "makeall");
+        assert_eq!(steps.len(), 2);
     }
 
     #[test]
     fn only_what_a_build_made_is_its_own() {
+        let mut kept = record("kept", "", MOUNT, KEPT, "11:01");
+        // An older build of ours made it; this one used it.
+        kept.created_at = Some("2026-11-24T07:00:00Z".into());
         let records = [
-            record("base", "", "regular", "pulled from docker.io/x", "01:00"),
-            record("copy", "base", "regular", "fileop target", "11:00"),
-            record(
-                "mount",
-                "",
-                "exec.cachemount",
-                "cached mount /c from exec /bin/sh -c npm ci   --omit=dev",
-                "11:01",
-            ),
-            record(
-                "run",
-                "copy",
-                "regular",
-                "mount / from exec /bin/sh -c npm ci   --omit=dev",
-                "11:02",
-            ),
-            record("last", "run", "regular", "fileop target", "11:03"),
-            record("make", "x", "regular", "mount / from exec make all", "11:04"),
+            record("base", "", RESULT, "pulled from docker.io/x", "01:00"),
+            record("copy", "base", RESULT, "fileop target", "11:00"),
+            kept,
+            record("run", "copy", RESULT, NPM, "11:02"),
+            record("last", "run", RESULT, "fileop target", "11:03"),
+            record("make", "x", RESULT, "mount / from exec make all", "11:04"),
             // The same command at another time, another command at that time,
             // and a copy that stands on nothing of ours.
-            record(
-                "old",
-                "base",
-                "regular",
-                "mount / from exec /bin/sh -c npm ci   --omit=dev",
-                "09:00",
-            ),
+            record("old", "base", RESULT, NPM, "09:00"),
+            record("elsewhere", "", MOUNT, KEPT, "09:00"),
             record(
                 "other",
                 "base",
-                "regular",
+                RESULT,
                 "mount / from exec /bin/sh -c pip install",
-                "12:00",
+                "11:01",
             ),
-            record("theirs", "other", "regular", "fileop target", "12:01"),
+            record("theirs", "other", RESULT, "fileop target", "11:01"),
             record("source", "", "source.local", "local source for context", "11:00"),
         ];
-        let mut found = of_build(&records, &built());
-        found.sort();
-        assert_eq!(found, ["copy", "last", "make", "mount", "run"]);
+        assert_eq!(found(&records), ["copy", "kept", "last", "make", "run"]);
+    }
+
+    #[test]
+    fn what_could_be_anothers_is_nobodys() {
+        let records = [
+            record("one", "base", RESULT, NPM, "11:01"),
+            record("two", "base", RESULT, NPM, "11:02"),
+            record("kept", "", MOUNT, KEPT, "11:01"),
+            record("theirs", "", MOUNT, KEPT, "11:02"),
+        ];
+        assert!(found(&records).is_empty());
+        // The next build tells them apart.
+        assert_eq!(found(&records[..1]), ["one"]);
+        assert_eq!(found(&records[2..3]), ["kept"]);
     }
 
     #[test]
     fn the_ledger_outlives_the_process_and_forgets_what_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.json");
-        let records = [record(
-            "run",
-            "",
-            "regular",
-            "mount / from exec /bin/sh -c npm ci --omit=dev",
-            "11:02",
-        )];
+        let records = [record("run", "", RESULT, NPM, "11:02")];
         Ledger::open(&path).note(&records, &built()).unwrap();
         let mut again = Ledger::open(&path);
         assert!(again.known.contains_key("run"));

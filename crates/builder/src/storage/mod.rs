@@ -16,7 +16,7 @@ use nonna_model::labels;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-pub(crate) use self::ledger::{Built, commands};
+pub(crate) use self::ledger::{Built, Step, commands};
 use self::ledger::{Ledger, kind, millis};
 use crate::build::{OWN_TAGS, beside};
 use crate::context::ContextStore;

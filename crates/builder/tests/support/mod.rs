@@ -1,6 +1,8 @@
 //! A builder with a folder of its own, what it said, and containers of what
 //! it built. Images and containers are removed in the end.
 
+#![allow(dead_code, reason = "each binary of tests uses some of it")]
+
 use std::collections::HashMap;
 use std::io::Cursor;
 use std::path::Path;
@@ -62,19 +64,24 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        Self::open(None)
+        Self::open(None, "builder-tests")
+    }
+
+    /// Of an installation of its own.
+    pub fn of(installation: &str) -> Self {
+        Self::open(None, installation)
     }
 
     pub fn at(endpoint: &str) -> Self {
-        Self::open(Some(endpoint.to_owned()))
+        Self::open(Some(endpoint.to_owned()), "builder-tests")
     }
 
-    fn open(endpoint: Option<String>) -> Self {
+    fn open(endpoint: Option<String>, installation: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let contexts = ContextStore::open(dir.path(), ContextLimits::default()).unwrap();
         let config = BuilderConfig {
             endpoint,
-            installation: "builder-tests".into(),
+            installation: installation.into(),
             extra_ca: Some(MACHINE_CA.into()),
             ..BuilderConfig::default()
         };
@@ -274,6 +281,16 @@ impl App {
 
 fn docker() -> Docker {
     Docker::connect_with_defaults().unwrap()
+}
+
+/// Makes a container of an image that does not run, and gives its id.
+pub async fn hold(image: &str) -> String {
+    create(&docker(), image, &["true"]).await
+}
+
+/// Removes it again.
+pub async fn let_go(container: &str) {
+    remove(&docker(), container).await;
 }
 
 async fn create(docker: &Docker, image: &str, command: &[&str]) -> String {

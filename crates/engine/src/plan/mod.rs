@@ -102,6 +102,7 @@ impl Planner {
             paused,
             force,
             jobs,
+            no_cache,
             reason,
         } = &service.target
         else {
@@ -121,11 +122,14 @@ impl Planner {
         if image_moved && why.is_empty() {
             why.push("the image behind its reference is another one now".to_owned());
         }
+        if *no_cache && why.is_empty() {
+            why.push("it is to be built anew".to_owned());
+        }
         if *force && why.is_empty() {
             why.push("a new release was asked for".to_owned());
         }
 
-        let new_release = current.is_none() || *force || image_moved || !why.is_empty();
+        let new_release = current.is_none() || *force || *no_cache || image_moved || !why.is_empty();
         let release = match current {
             Some(current) if !new_release => current.release.clone(),
             _ => Release {
@@ -135,7 +139,7 @@ impl Planner {
                 image: image.clone().or_else(|| {
                     // The same source is the same image.
                     current
-                        .filter(|c| c.release.spec.source == spec.source)
+                        .filter(|c| !no_cache && c.release.spec.source == spec.source)
                         .and_then(|c| c.release.image.clone())
                 }),
                 state: ReleaseState::Pending,
@@ -250,7 +254,7 @@ impl Planner {
         }
         if release.image.is_none() {
             waits.push(match release.spec.source {
-                Source::Build(_) => self.build(id, release.spec.port.is_some()),
+                Source::Build(_) => self.build(id, release.spec.port.is_some(), *no_cache),
                 Source::Image { .. } => self.before(StepKind::Pull { service: id.clone() }, vec![]),
             });
         }
@@ -377,7 +381,7 @@ impl Planner {
 
     /// A build, or a part in that of the same source: several process types
     /// are one image.
-    fn build(&mut self, id: &ServiceId, listens: bool) -> usize {
+    fn build(&mut self, id: &ServiceId, listens: bool, no_cache: bool) -> usize {
         let code = |service: &ServiceId| self.members.iter().find(|m| m.id == *service);
         let mine = code(id);
         let same = |owner: &ServiceId| matches!((mine, code(owner)), (Some(mine), Some(other)) if order::is_same_code(mine, other));
@@ -389,7 +393,7 @@ impl Planner {
             let kind = StepKind::Build {
                 service: id.clone(),
                 also: Vec::new(),
-                no_cache: false,
+                no_cache,
             };
             return self.before(kind, vec![]);
         };
@@ -404,10 +408,16 @@ impl Planner {
                     .is_some_and(|release| release.spec.port.is_some())
             });
         if let Some(Draft {
-            kind: StepKind::Build { service, also, .. },
+            kind:
+                StepKind::Build {
+                    service,
+                    also,
+                    no_cache: anew,
+                },
             ..
         }) = self.before.get_mut(at)
         {
+            *anew |= no_cache;
             // The build is told the port of the one that listens.
             if listens && !owner_listens {
                 also.push(std::mem::replace(service, id.clone()));

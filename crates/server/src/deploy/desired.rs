@@ -7,7 +7,7 @@ use nonna_engine::ports::runtime::Image;
 use nonna_engine::{Code, Error, Result};
 use nonna_model::manifest::{DeclaredPort, ServiceDeclaration};
 use nonna_model::observed::Observed;
-use nonna_model::plan::{CurrentRelease, DesiredEnvironment, DesiredService, Plan, Scope, StepKind, Target};
+use nonna_model::plan::{CurrentRelease, DesiredEnvironment, DesiredService, Plan, Scope, Target};
 use nonna_model::release::ReleaseState;
 use nonna_model::service::{RouteSpec, Source};
 use nonna_model::{Name, ReleaseNumber, ServiceId, ServiceSpec};
@@ -156,14 +156,7 @@ impl Deployments {
             services,
             remove,
         };
-        let mut plan = nonna_engine::plan::plan(&desired, &observed?);
-        if matches!(intent, Intent::Deploy(request) if request.no_cache) {
-            for step in &mut plan.steps {
-                if let StepKind::Build { no_cache, .. } = &mut step.kind {
-                    *no_cache = true;
-                }
-            }
-        }
+        let plan = nonna_engine::plan::plan(&desired, &observed?);
         declared.retain(|id, variables: &mut BTreeMap<String, String>| {
             !variables.is_empty() && plan.services.get(id).is_some_and(|s| s.new_release)
         });
@@ -385,8 +378,9 @@ impl Deployments {
             image: image.map(|i| i.id),
             replicas,
             paused: false,
-            force: wish.force || anew,
+            force: wish.force,
             jobs: true,
+            no_cache: anew,
             reason: "deploy".to_owned(),
         })
     }
@@ -530,6 +524,7 @@ impl Deployments {
                 paused: current.paused,
                 force: true,
                 jobs: false,
+                no_cache: false,
                 reason: format!("rollback to {}", release.number),
             },
         )])
@@ -554,6 +549,7 @@ impl Deployments {
                 paused: current.paused,
                 force: false,
                 jobs: true,
+                no_cache: false,
                 reason: format!("scale to {replicas}"),
             },
         )])
@@ -594,6 +590,7 @@ impl Deployments {
                     paused: current.paused,
                     force: false,
                     jobs: true,
+                    no_cache: false,
                     reason: reason.to_owned(),
                 },
             ));
@@ -703,6 +700,7 @@ fn pause(ground: &Ground, name: &Name, paused: bool) -> Result<Vec<DesiredServic
             paused,
             force: false,
             jobs: true,
+            no_cache: false,
             reason: if paused { "pause" } else { "resume" }.to_owned(),
         },
     )])

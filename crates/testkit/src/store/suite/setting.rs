@@ -162,6 +162,7 @@ impl Setting {
                     paused,
                     force: false,
                     jobs: true,
+                    no_cache: false,
                     reason: "deploy".to_owned(),
                 },
             };

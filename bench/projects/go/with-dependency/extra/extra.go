@@ -1,0 +1,2 @@
+// Package extra is a dependency of its own.
+package extra
