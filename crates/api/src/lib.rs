@@ -17,6 +17,12 @@ use utoipa::ToSchema;
 
 mod builds;
 pub mod paths;
+mod registries;
+
+pub use registries::{
+    PushAnswer, RegistryAnswer, RegistryLoginRequest, RegistryLogoutRequest, SbomQuery, SigningKeyAnswer,
+    VerifyAnswer,
+};
 
 pub use builds::{
     BuildAnswer, BuildLogAnswer, BuildLogLine, BuildsAnswer, CacheAnswer, CachesAnswer, ClearCachesRequest,
@@ -299,6 +305,9 @@ pub struct ReleaseAnswer {
     pub reason: String,
     /// Its image.
     pub image: Option<String>,
+    /// Where a registry has exactly this image: a repository with a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
 }
 
 /// `POST …/services/{service}/rollback`

@@ -38,6 +38,15 @@ pub const RELEASES: &str = "/v1/projects/{project}/environments/{environment}/se
 /// `GET`: what the build of a release said.
 pub const BUILD_LOG: &str =
     "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/build-log";
+/// `GET`: what a release's image is made of. `{release}` is `v7`, or `current`.
+pub const RELEASE_SBOM: &str =
+    "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/sbom";
+/// `GET`: whether a release's image is signed.
+pub const RELEASE_VERIFY: &str =
+    "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/verify";
+/// `POST`: push a release's image.
+pub const RELEASE_PUSH: &str =
+    "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/push";
 /// `POST`: roll back.
 pub const ROLLBACK: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/rollback";
 /// `POST`: scale.
@@ -70,6 +79,12 @@ pub const CACHES: &str = "/v1/caches";
 pub const CACHES_CLEAR: &str = "/v1/caches/clear";
 /// `POST`: remove what builds left and nobody needs.
 pub const GC: &str = "/v1/gc";
+/// `GET`, `POST`: credentials for registries.
+pub const REGISTRIES: &str = "/v1/registries";
+/// `POST`: forget a credential.
+pub const REGISTRY_LOGOUT: &str = "/v1/registries/logout";
+/// `GET`: the key that images are signed with.
+pub const SIGNING_KEY: &str = "/v1/registries/key";
 /// `GET`: what is wrong on the server's machine.
 pub const DOCTOR: &str = "/v1/doctor";
 /// `GET`: a backup of Nonna's own state, one file.

@@ -15,6 +15,7 @@ use nonna_engine::apply::{BuildLimits, Engine};
 use nonna_engine::event::{Event, EventKind, EventSink, Outcome};
 use nonna_engine::plan::plan;
 use nonna_engine::ports::Runtime;
+use nonna_engine::ports::registry::NoPublisher;
 use nonna_engine::standalone::{MemoryJournal, NoBuilder, NoRouter};
 use nonna_model::plan::{DesiredEnvironment, DesiredService, Scope, Target};
 use nonna_model::service::Source;
@@ -116,6 +117,7 @@ async fn main() -> anyhow::Result<()> {
     let engine = Engine {
         runtime,
         builder: Arc::new(NoBuilder),
+        publisher: Arc::new(NoPublisher),
         router: Arc::new(NoRouter),
         journal: journal.clone(),
         limits: BuildLimits::default(),

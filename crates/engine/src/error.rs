@@ -41,6 +41,8 @@ pub enum Code {
     RegistryAuth,
     /// A registry answers with an error or stops answering.
     RegistryUnavailable,
+    /// An image's signature is missing, or does not fit the image or the key.
+    SignatureInvalid,
     /// The replica's process ended while it should run.
     ReplicaExited,
     /// The replica was killed for using too much memory.

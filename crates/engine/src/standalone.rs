@@ -32,6 +32,7 @@ struct State {
     deployments: BTreeMap<DeploymentId, Written>,
     current: BTreeMap<ServiceId, CurrentRelease>,
     secrets: BTreeMap<(ServiceId, String, u64), SecretString>,
+    origins: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +101,17 @@ impl Journal for MemoryJournal {
 
     async fn images(&self, deployment: &DeploymentId) -> Result<BTreeMap<ServiceId, String>> {
         Ok(self.edit(deployment, |d| d.images.clone()))
+    }
+
+    async fn keep_origin(&self, image: &str, reference: &str) -> Result<()> {
+        self.state()
+            .origins
+            .insert(image.to_owned(), reference.to_owned());
+        Ok(())
+    }
+
+    async fn origin(&self, image: &str) -> Result<Option<String>> {
+        Ok(self.state().origins.get(image).cloned())
     }
 
     async fn commit(&self, deployment: &DeploymentId, plan: &Plan, step: StepId) -> Result<()> {

@@ -21,6 +21,7 @@ use nonna_engine::apply::{BuildLimits, Engine};
 use nonna_engine::event::{Discard, Outcome};
 use nonna_engine::plan::plan;
 use nonna_engine::ports::journal::{Entry, Journal};
+use nonna_engine::ports::registry::NoPublisher;
 use nonna_engine::ports::{Router, Runtime};
 use nonna_engine::standalone::{MemoryJournal, NoBuilder};
 use nonna_engine::{Code, Error, Result};
@@ -86,6 +87,14 @@ impl Journal for Mortal {
 
     async fn images(&self, deployment: &DeploymentId) -> Result<BTreeMap<ServiceId, String>> {
         self.journal.images(deployment).await
+    }
+
+    async fn keep_origin(&self, image: &str, reference: &str) -> Result<()> {
+        self.journal.keep_origin(image, reference).await
+    }
+
+    async fn origin(&self, image: &str) -> Result<Option<String>> {
+        self.journal.origin(image).await
     }
 
     async fn commit(&self, deployment: &DeploymentId, plan: &Plan, step: StepId) -> Result<()> {
@@ -184,6 +193,7 @@ impl World {
         Engine {
             runtime: Arc::new(self.runtime.clone()),
             builder: Arc::new(NoBuilder),
+            publisher: Arc::new(NoPublisher),
             router: Arc::new(self.router.clone()),
             journal,
             limits: BuildLimits::default(),

@@ -198,6 +198,11 @@ fn carry_out(plan: &Plan, desired: &mut DesiredEnvironment, observed: &mut Obser
             StepKind::Pull { service } => {
                 images.insert(service.clone(), "sha256:new".to_owned());
             }
+            StepKind::Push { service } => {
+                // Only what has an image can be pushed.
+                let planned = plan.services[service].release.as_ref().unwrap();
+                assert!(images.contains_key(service) || planned.image.is_some());
+            }
             StepKind::StopReplicas { service, release } => {
                 for replica in &mut observed.replicas {
                     if replica.service == *service && replica.release == *release {

@@ -13,6 +13,7 @@ pub mod context;
 pub mod export;
 pub mod folder;
 pub mod id;
+pub mod image;
 pub mod labels;
 pub mod manifest;
 pub mod name;

@@ -228,6 +228,12 @@ pub enum StepKind {
         /// Of which service.
         service: ServiceId,
     },
+    /// Puts the target release's image into the registry of its
+    /// [`crate::service::Push`], signed.
+    Push {
+        /// Of which service.
+        service: ServiceId,
+    },
     /// Stops the replicas of the old release without removing them
     /// ([`crate::service::Strategy::Recreate`]).
     StopReplicas {
@@ -288,6 +294,7 @@ impl StepKind {
             Self::EnsureVolume { service, .. }
             | Self::Build { service, .. }
             | Self::Pull { service }
+            | Self::Push { service }
             | Self::StopReplicas { service, .. }
             | Self::RunJob { service, .. }
             | Self::StartReplicas { service }

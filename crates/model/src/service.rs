@@ -40,6 +40,27 @@ pub struct BuildSource {
     pub arguments: BTreeMap<String, String>,
 }
 
+/// Where every image that is built for a service is put beside the machine it
+/// was built on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// The repository, without a tag: `registry.example/team/app`.
+    pub repository: String,
+    /// Whether a release that could not be put there is no release.
+    pub required: bool,
+}
+
+impl Push {
+    /// The tag of the repository under which the cache of builds is kept.
+    pub const CACHE_TAG: &str = "nonna-cache";
+
+    /// Where the cache of builds is: `registry.example/team/app:nonna-cache`.
+    #[must_use]
+    pub fn cache(&self) -> String {
+        format!("{}:{}", self.repository, Self::CACHE_TAG)
+    }
+}
+
 /// How the runtime brings a new release up beside the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -225,6 +246,9 @@ pub enum Protocol {
 pub struct ServiceSpec {
     /// Where the image comes from.
     pub source: Source,
+    /// Where its images are pushed, if they are built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Push>,
     /// The arguments that replace the image's command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
@@ -306,6 +330,7 @@ impl ServiceSpec {
     pub fn new(source: Source) -> Self {
         Self {
             source,
+            push: None,
             command: None,
             entrypoint: None,
             user: None,

@@ -2,10 +2,12 @@
 //! being restarted.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error as Refusal;
 use bollard::{API_DEFAULT_VERSION, Docker};
+use nonna_engine::ports::Credentials;
 use nonna_engine::{Error, Result};
 use tokio::time::Instant;
 
@@ -29,6 +31,7 @@ pub(crate) struct Client {
     pub podman: bool,
     pub subnet_pool: (u8, u8),
     pub pull_stall: Duration,
+    pub credentials: Arc<dyn Credentials>,
     patience: Duration,
 }
 
@@ -55,6 +58,7 @@ impl Client {
             endpoint,
             subnet_pool: config.subnet_pool,
             pull_stall: config.pull_stall,
+            credentials: Arc::clone(&config.credentials),
             patience: config.patience,
         })
     }

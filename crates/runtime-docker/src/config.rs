@@ -1,7 +1,11 @@
 //! Which container engine, and for whom.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use nonna_engine::ports::Credentials;
+use nonna_engine::ports::registry::NoCredentials;
 
 /// Where engines listen by default, in the order in which they are tried.
 const SOCKETS: [&str; 3] = [
@@ -11,7 +15,7 @@ const SOCKETS: [&str; 3] = [
 ];
 
 /// How to reach the container engine.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DockerConfig {
     /// A socket's path, `unix://…`, `tcp://…` or `http://…`. `None`: the
     /// environment variable `DOCKER_HOST`, else Docker's socket, else Podman's.
@@ -24,6 +28,8 @@ pub struct DockerConfig {
     /// How long a registry may send nothing, while an image is fetched, until
     /// it is given up.
     pub pull_stall: Duration,
+    /// Who we are to registries.
+    pub credentials: Arc<dyn Credentials>,
     /// The first two numbers of the private addresses of which networks are
     /// made when the engine has no more of its own (Docker's default pool has
     /// 31 networks): `(10, 213)` gives `10.213.0.0/24` to `10.213.255.0/24`.
@@ -39,6 +45,7 @@ impl DockerConfig {
             installation: installation.into(),
             patience: Duration::from_secs(20),
             pull_stall: Duration::from_secs(60),
+            credentials: Arc::new(NoCredentials),
             subnet_pool: (10, 213),
         }
     }

@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use bollard::errors::Error as Refusal;
-use bollard::models::{CreateImageInfo, ImageInspect};
-use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions};
+use bollard::models::ImageInspect;
+use bollard::query_parameters::RemoveImageOptions;
+use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use nonna_engine::event::Progress;
-use nonna_engine::ports::runtime::Image;
+use nonna_engine::ports::registry::{Credential, not_let_in};
+use nonna_engine::ports::runtime::{Image, Launch};
 use nonna_engine::{Code, Error, Result};
-use nonna_model::units::Bytes;
+use nonna_model::OrganizationId;
+use nonna_model::image::{ImageReference, InvalidReference, RegistryHost};
+use nonna_model::units::Bytes as Bytes64;
 use tokio::time::{Instant, timeout};
 
 use crate::client::Client;
-use crate::error;
+use crate::{error, raw};
 
 /// No more than one message of progress in this time.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -49,35 +54,139 @@ fn image(found: ImageInspect, reference: &str) -> Image {
             .and_then(|size| u64::try_from(size).ok())
             .unwrap_or_default(),
         ports,
+        references: found.repo_digests.unwrap_or_default(),
     }
 }
 
-pub(crate) async fn pull(client: &Client, reference: &str, progress: &Progress) -> Result<Image> {
-    let (name, tag) = split(reference);
-    let options = CreateImageOptions {
-        from_image: Some(name.to_owned()),
-        tag: tag.map(str::to_owned),
-        ..CreateImageOptions::default()
+pub(crate) async fn pull(
+    client: &Client,
+    organization: &OrganizationId,
+    reference: &str,
+    progress: &Progress,
+) -> Result<Image> {
+    let named = parse(reference)?;
+    let credential = client
+        .credentials
+        .credential(organization, &named.registry)
+        .await?;
+    let asked = Asked {
+        reference,
+        registry: &named.registry,
+        user: credential.as_ref().map(Credential::user),
+        what: "fetch",
     };
-    let mut said = Box::pin(client.docker.create_image(Some(options), None, None));
-    let mut teller = Teller::new(reference, progress);
-    let mut stalled_at = Instant::now() + client.pull_stall;
-    loop {
-        let left = stalled_at.saturating_duration_since(Instant::now());
-        match timeout(left, said.next()).await {
-            Err(_) => return Err(stalled(reference, client.pull_stall)),
-            Ok(None) => break,
-            Ok(Some(Err(e))) => return Err(failed(client, reference, &e)),
-            Ok(Some(Ok(info))) => {
-                if teller.take(&info) {
-                    stalled_at = Instant::now() + client.pull_stall;
-                }
-            }
-        }
+    let (name, tag) = split(reference);
+    let mut path = format!("/images/create?fromImage={}", raw::escape(name));
+    if let Some(tag) = tag {
+        path = format!("{path}&tag={}", raw::escape(tag));
     }
+    talk(client, &asked, credential.as_ref(), &path, progress).await?;
     find(client, reference)
         .await?
-        .ok_or_else(|| not_found(reference, "the registry sent no image"))
+        .ok_or_else(|| not_found(&asked, "the registry sent no image"))
+}
+
+/// Fetches the image of a release again if the engine has lost it and it is
+/// known from where.
+pub(crate) async fn ensure(client: &Client, launch: &Launch, progress: &Progress) -> Result<()> {
+    let Some(origin) = &launch.origin else {
+        return Ok(());
+    };
+    if find(client, &launch.image).await?.is_some() {
+        return Ok(());
+    }
+    progress.message(format!(
+        "the image of {} {} is not on this machine any more: fetching it again",
+        launch.service_name, launch.release
+    ));
+    let fetched = pull(client, &launch.scope.organization, origin, progress).await?;
+    if fetched.id == launch.image {
+        return Ok(());
+    }
+    // A digest is of one image for ever: this engine names images otherwise.
+    Err(Error::provider(
+        Code::ImageNotFound,
+        format!(
+            "The image {} is not on this machine any more, and {origin} is known to the container engine as {}.",
+            launch.image, fetched.id
+        ),
+    )
+    .hint("Deploy again."))
+}
+
+/// What was asked of a registry, for messages.
+pub(crate) struct Asked<'a> {
+    pub(crate) reference: &'a str,
+    pub(crate) registry: &'a RegistryHost,
+    /// As whom.
+    pub(crate) user: Option<&'a str>,
+    /// `fetch` or `push`.
+    pub(crate) what: &'a str,
+}
+
+/// Has the engine fetch or push, and tells how far it is, until it is done.
+/// Answers the digest, where the engine says one.
+pub(crate) async fn talk(
+    client: &Client,
+    asked: &Asked<'_>,
+    credential: Option<&Credential>,
+    path: &str,
+    progress: &Progress,
+) -> Result<Option<String>> {
+    let words = |failure| match failure {
+        raw::Failure::Unreachable(error) => error,
+        raw::Failure::Words(status, said) => failed(client, asked, status, &said),
+    };
+    let mut teller = Teller::new(asked, progress);
+    let mut digest = None;
+    let mut stalled_at = Instant::now() + client.pull_stall;
+    let begun = raw::post(&client.endpoint, path, asked.registry, credential);
+    let mut answer = timeout(client.pull_stall, begun)
+        .await
+        .map_err(|_| stalled(asked, client.pull_stall))?
+        .map_err(words)?;
+    loop {
+        let left = stalled_at.saturating_duration_since(Instant::now());
+        let said = match timeout(left, answer.next()).await {
+            Err(_) => return Err(stalled(asked, client.pull_stall)),
+            Ok(said) => said.map_err(words)?,
+        };
+        let Some(said) = said else { return Ok(digest) };
+        if let Some(error) = &said.error {
+            return Err(failed(client, asked, 200, error));
+        }
+        if let Some(pushed) = said.aux.as_ref().and_then(|aux| aux.digest.clone()) {
+            digest = Some(pushed);
+        }
+        if teller.take(&said) {
+            stalled_at = Instant::now() + client.pull_stall;
+        }
+    }
+}
+
+pub(crate) fn parse(reference: &str) -> Result<ImageReference> {
+    reference.parse().map_err(|e: InvalidReference| {
+        Error::user(
+            Code::InvalidInput,
+            format!("`{reference}` is not an image reference."),
+        )
+        .hint("An image is written like `nginx`, `nginx:1.27` or `ghcr.io/owner/app:v1`.")
+        .said(e.to_string())
+    })
+}
+
+pub(crate) async fn export(client: &Client, image: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
+    if find(client, image).await?.is_none() {
+        return Err(Error::provider(
+            Code::ImageNotFound,
+            format!("The image {image} is not on this machine any more."),
+        ));
+    }
+    let (client, image) = (client.clone(), image.to_owned());
+    let pieces = client.docker.export_image(&image);
+    Ok(pieces
+        .map(move |piece| piece.map_err(|e| client.refused(&format!("export the image {image}"), &e)))
+        .boxed())
 }
 
 /// The name and the tag. Without either tag or digest it is `latest`, lest the
@@ -93,9 +202,9 @@ fn split(reference: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Tells how far a fetch is, not too often.
+/// Tells how far a fetch or a push is, not too often.
 struct Teller<'a> {
-    reference: &'a str,
+    asked: &'a Asked<'a>,
     progress: &'a Progress,
     layers: std::collections::BTreeMap<String, (i64, i64)>,
     last: Option<(Option<String>, Option<String>, Option<i64>)>,
@@ -103,9 +212,9 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn new(reference: &'a str, progress: &'a Progress) -> Self {
+    fn new(asked: &'a Asked<'a>, progress: &'a Progress) -> Self {
         Self {
-            reference,
+            asked,
             progress,
             layers: std::collections::BTreeMap::new(),
             last: None,
@@ -114,20 +223,21 @@ impl<'a> Teller<'a> {
     }
 
     /// Takes what the engine says. Whether anything moved.
-    fn take(&mut self, info: &CreateImageInfo) -> bool {
-        let detail = info.progress_detail.as_ref();
+    fn take(&mut self, said: &raw::Said) -> bool {
+        let detail = said.progress.as_ref();
         let current = detail.and_then(|detail| detail.current);
-        let now = (info.id.clone(), info.status.clone(), current);
-        let status = info.status.as_deref().unwrap_or_default();
+        let now = (said.id.clone(), said.status.clone(), current);
+        let status = said.status.as_deref().unwrap_or_default();
         let moved = self.last.as_ref() != Some(&now) && !status.starts_with("Retrying");
         self.last = Some(now);
         if let (Some(id), Some(current), Some(total)) = (
-            &info.id,
+            &said.id,
             current,
             detail.and_then(|detail| detail.total).filter(|total| *total > 0),
-        ) && status == "Downloading"
+        ) && matches!(status, "Downloading" | "Pushing")
         {
-            self.layers.insert(id.clone(), (current, total));
+            // What is packed on its way may turn out longer than it said.
+            self.layers.insert(id.clone(), (current.min(total), total));
         }
         if moved && !self.layers.is_empty() {
             self.tell();
@@ -142,22 +252,25 @@ impl<'a> Teller<'a> {
         self.told = Some(Instant::now());
         let sum = |of: fn(&(i64, i64)) -> i64| {
             let sum: i64 = self.layers.values().map(of).sum();
-            Bytes(u64::try_from(sum).unwrap_or_default())
+            Bytes64(u64::try_from(sum).unwrap_or_default())
         };
         self.progress.message(format!(
-            "fetching {}: {} of {}",
-            self.reference,
+            "{}ing {}: {} of {}",
+            self.asked.what,
+            self.asked.reference,
             sum(|(current, _)| *current),
             sum(|(_, total)| *total)
         ));
     }
 }
 
-fn stalled(reference: &str, stall: Duration) -> Error {
+fn stalled(asked: &Asked<'_>, stall: Duration) -> Error {
+    let did = if asked.what == "push" { "taken" } else { "sent" };
     Error::provider(
         Code::RegistryUnavailable,
         format!(
-            "The registry of {reference} has sent nothing for {} s.",
+            "The registry of {} has {did} nothing for {} s.",
+            asked.reference,
             stall.as_secs()
         ),
     )
@@ -165,27 +278,42 @@ fn stalled(reference: &str, stall: Duration) -> Error {
     .retry()
 }
 
-fn not_found(reference: &str, said: &str) -> Error {
-    Error::user(Code::ImageNotFound, format!("There is no image {reference}."))
-        .hint("Check its name and tag. If it is private, log this machine's container engine in to the registry.")
-        .said(said)
+fn not_found(asked: &Asked<'_>, said: &str) -> Error {
+    let reference = asked.reference;
+    let error = Error::user(Code::ImageNotFound, format!("There is no image {reference}."));
+    let error = match asked.user {
+        Some(user) => error.hint(format!(
+            "Check its name and tag, and that `{user}` may read it: some registries hide what one may not."
+        )),
+        None => error.hint(format!(
+            "Check its name and tag. If it is private: `nonna registry login {}`.",
+            asked.registry
+        )),
+    };
+    error.said(said)
 }
 
 /// Registries tell apart little in numbers, and the engine passes on less: the
 /// words have to be read.
-fn failed(client: &Client, reference: &str, refusal: &Refusal) -> Error {
-    if error::is_unreachable(refusal) {
-        return client.refused(&format!("fetch {reference}"), refusal);
-    }
-    let said = error::words(refusal);
-    classify(reference, &said).unwrap_or_else(|| client.refused(&format!("fetch {reference}"), refusal))
+fn failed(client: &Client, asked: &Asked<'_>, status: u16, said: &str) -> Error {
+    classify(asked, said).unwrap_or_else(|| {
+        let refusal = Refusal::DockerResponseServerError {
+            status_code: status,
+            message: said.to_owned(),
+        };
+        client.refused(&format!("{} {}", asked.what, asked.reference), &refusal)
+    })
 }
 
-fn classify(reference: &str, said: &str) -> Option<Error> {
-    const AUTH: [&str; 4] = [
+fn classify(asked: &Asked<'_>, said: &str) -> Option<Error> {
+    const AUTH: [&str; 8] = [
         "unauthorized",
         "authentication required",
         "no basic auth credentials",
+        "incorrect username or password",
+        "insufficient_scope",
+        "requested access to the resource is denied",
+        "denied:",
         "403 Forbidden",
     ];
     const MISSING: [&str; 5] = [
@@ -210,6 +338,7 @@ fn classify(reference: &str, said: &str) -> Option<Error> {
         "server gave HTTP response to HTTPS client",
     ];
     let has = |list: &[&str]| list.iter().any(|words| said.contains(words));
+    let reference = asked.reference;
     if let Some(full) = error::disk_full(said) {
         return Some(full);
     }
@@ -235,17 +364,16 @@ fn classify(reference: &str, said: &str) -> Option<Error> {
             .retry(),
         );
     }
-    if has(&AUTH) {
-        return Some(
-            Error::user(
-                Code::RegistryAuth,
-                format!("The registry does not let us have {reference}."),
-            )
-            .hint("Log this machine's container engine in to the registry.")
-            .said(said),
-        );
+    // Before the words for what is denied: the engine says this, and "denied",
+    // both of what is missing and of what is hidden.
+    if said.contains("pull access denied") && asked.user.is_some() {
+        return Some(not_found(asked, said));
     }
-    has(&MISSING).then(|| not_found(reference, said))
+    if has(&AUTH) && !said.contains("pull access denied") {
+        let what = format!("{} {reference}", asked.what);
+        return Some(not_let_in(asked.registry, asked.user, &what).said(said));
+    }
+    has(&MISSING).then(|| not_found(asked, said))
 }
 
 pub(crate) async fn remove(client: &Client, image: &str) -> Result<()> {
@@ -275,7 +403,14 @@ mod tests {
 
     #[test]
     fn what_a_registry_says_is_told_apart() {
-        let code = |said| classify("x", said).map(|error| error.code);
+        let registry: RegistryHost = "r.example".parse().unwrap();
+        let asked = |user| Asked {
+            reference: "r.example/x",
+            registry: &registry,
+            user,
+            what: "fetch",
+        };
+        let code = |said| classify(&asked(None), said).map(|error| error.code);
         assert_eq!(
             code("manifest for x not found: manifest unknown"),
             Some(Code::ImageNotFound)
@@ -298,5 +433,12 @@ mod tests {
         );
         assert_eq!(code("invalid reference format"), Some(Code::InvalidInput));
         assert_eq!(code("something new"), None);
+        let refused = "Get https://r/v2/: unauthorized: authentication required";
+        let stranger = classify(&asked(None), refused).unwrap();
+        assert!(stranger.message.contains("none are stored"), "{stranger:?}");
+        assert!(stranger.hint.unwrap().contains("nonna registry login r.example"));
+        let known = classify(&asked(Some("alice")), refused).unwrap();
+        assert!(known.message.contains("`alice`"), "{known:?}");
+        assert!(known.hint.unwrap().contains("--username alice"));
     }
 }

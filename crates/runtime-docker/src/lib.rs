@@ -32,6 +32,8 @@ mod names;
 mod network;
 mod observe;
 mod podman;
+mod push;
+mod raw;
 mod runtime;
 mod session;
 mod start;

@@ -1,6 +1,7 @@
 //! The port's calls, each led to where it is done.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use nonna_engine::event::Progress;
 use nonna_engine::ports::Runtime;
@@ -10,12 +11,12 @@ use nonna_engine::ports::runtime::{
 use nonna_engine::{Error, Result};
 use nonna_model::observed::Observed;
 use nonna_model::plan::{Job, Scope};
-use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId};
+use nonna_model::{EnvironmentId, Name, OrganizationId, ReleaseNumber, ServiceId};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::config::DockerConfig;
-use crate::{error, image, job, logs, network, observe, session, start, stats, stop, volume, watch};
+use crate::{error, image, job, logs, network, observe, push, session, start, stats, stop, volume, watch};
 
 /// Services as containers of one container engine.
 ///
@@ -105,8 +106,31 @@ impl Runtime for DockerRuntime {
         image::find(&self.client, reference).await
     }
 
-    async fn pull(&self, reference: &str, progress: &Progress, cancel: &CancellationToken) -> Result<Image> {
-        Self::unless_cancelled(cancel, image::pull(&self.client, reference, progress)).await
+    async fn pull(
+        &self,
+        organization: &OrganizationId,
+        reference: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Image> {
+        let work = image::pull(&self.client, organization, reference, progress);
+        Self::unless_cancelled(cancel, work).await
+    }
+
+    async fn push(
+        &self,
+        organization: &OrganizationId,
+        image: &str,
+        reference: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<String> {
+        let work = push::push(&self.client, organization, image, reference, progress);
+        Self::unless_cancelled(cancel, work).await
+    }
+
+    async fn export_image(&self, image: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
+        image::export(&self.client, image).await
     }
 
     async fn remove_image(&self, image: &str) -> Result<()> {

@@ -11,6 +11,7 @@ use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, ResizeContainerTTYOptions, StartContainerOptions,
 };
 use futures_util::{Stream, StreamExt};
+use nonna_engine::event::Progress;
 use nonna_engine::ports::runtime::{Command, Input, Launch, Output};
 use nonna_engine::{Code, Error, Result};
 use nonna_model::ServiceId;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::observe::{self, Replica};
-use crate::{error, files, launch as body, listeners, names, stop};
+use crate::{error, files, image, launch as body, listeners, names, stop};
 
 /// What a terminal sends for the end of input.
 const END_OF_TRANSMISSION: u8 = 4;
@@ -91,6 +92,7 @@ pub(crate) async fn run(
     command: Command,
     cancel: &CancellationToken,
 ) -> Result<i64> {
+    image::ensure(client, launch, &Progress::discard()).await?;
     let wanted = [(l::SERVICE, launch.service.as_str())];
     stop::remove_runs(client, &wanted, stop::Runs::Ended).await?;
     let name = names::run(&launch.service);

@@ -21,7 +21,7 @@ use crate::diagnose::{self, Exit, Failure};
 use crate::health::{Answer, Check};
 use crate::labels::{self, Identity};
 use crate::listeners::{self, Misplaced};
-use crate::{error, files, launch as body, names, observe, stop};
+use crate::{error, files, image, launch as body, names, observe, stop};
 
 /// The pause between two questions while a replica starts: so short at first
 /// that a quick app is not waited for, longer for a slow one.
@@ -49,6 +49,7 @@ pub(crate) async fn replicas(
     count: u32,
     progress: &Progress,
 ) -> Result<Vec<Endpoint>> {
+    image::ensure(client, launch, progress).await?;
     let one = |index| Start {
         client,
         launch,

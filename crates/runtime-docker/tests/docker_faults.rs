@@ -22,7 +22,7 @@ use nonna_engine::Code;
 use nonna_engine::event::Progress;
 use nonna_engine::ports::Runtime;
 use nonna_engine::ports::runtime::{Launch, RuntimeEvent};
-use nonna_model::EnvironmentId;
+use nonna_model::{EnvironmentId, OrganizationId};
 use nonna_runtime_docker::{DockerConfig, DockerRuntime};
 use nonna_testkit::runtime::suite;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -168,7 +168,12 @@ async fn a_silent_registry_is_given_up() {
     let runtime = DockerRuntime::connect(&config).await.unwrap();
     let cancel = CancellationToken::new();
     let error = runtime
-        .pull(&reference, &Progress::discard(), &cancel)
+        .pull(
+            &OrganizationId::generate(),
+            &reference,
+            &Progress::discard(),
+            &cancel,
+        )
         .await
         .unwrap_err();
     assert_eq!(error.code, Code::RegistryUnavailable, "{error:?}");
@@ -192,7 +197,12 @@ async fn a_registry_that_is_down_and_a_bad_reference_are_told_apart() {
         ("UPPER case".to_owned(), Code::InvalidInput),
     ] {
         let error = runtime
-            .pull(&reference, &Progress::discard(), &cancel)
+            .pull(
+                &OrganizationId::generate(),
+                &reference,
+                &Progress::discard(),
+                &cancel,
+            )
             .await
             .unwrap_err();
         assert_eq!(error.code, code, "{error:?}");

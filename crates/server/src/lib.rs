@@ -19,6 +19,7 @@ mod listen;
 mod memory;
 mod pages;
 pub mod parts;
+mod registries;
 mod server;
 pub mod systemd;
 mod telemetry;

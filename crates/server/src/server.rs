@@ -16,6 +16,7 @@ use crate::deploy::{Deployments, Parts, RouteTable};
 use crate::gc::Collector;
 use crate::http::{self, App};
 use crate::parts::ServerParts;
+use crate::registries::{FetchingBuilder, Registries};
 
 /// How often what is long over is removed from the store.
 const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -56,18 +57,29 @@ impl Server {
             Arc::clone(&parts.storage),
             Arc::clone(&keeping),
         );
+        let registries = Registries::new(
+            Arc::clone(&parts.store),
+            Arc::clone(&parts.journal),
+            Arc::clone(&parts.runtime),
+        )?;
         let deployments = Deployments::new(Parts {
             config: Arc::clone(&config),
             organization: installation.organization.clone(),
             store: Arc::clone(&parts.store),
             journal: Arc::clone(&parts.journal),
             runtime: Arc::clone(&parts.runtime),
-            builder: Arc::new(QueuedBuilder::new(
-                Arc::clone(&parts.builder),
+            builder: Arc::new(FetchingBuilder::new(
+                Arc::new(QueuedBuilder::new(
+                    Arc::clone(&parts.builder),
+                    Arc::clone(&parts.store),
+                    builds.clone(),
+                    config.build.log_limit,
+                )),
                 Arc::clone(&parts.store),
-                builds.clone(),
-                config.build.log_limit,
+                Arc::clone(&parts.runtime),
+                registries.clone(),
             )),
+            publisher: Arc::new(registries.clone()),
             routes: Arc::clone(&routes),
             keeping,
         });
@@ -85,6 +97,7 @@ impl Server {
             runtime: parts.runtime,
             routes,
             deployments: deployments.clone(),
+            registries,
             contexts: parts.contexts,
             edge: parts.edge,
             logs: parts.logs,

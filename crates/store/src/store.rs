@@ -17,6 +17,9 @@ use crate::records::{
     TokenHash, Variable, VariablesChange,
 };
 
+/// The kind of the blobs that keep where images can be fetched again, by image.
+pub const ORIGINS: &str = "image-origin";
+
 /// Keeps the state of the control plane.
 ///
 /// A call that has returned is on disk. Every call is one transaction: all of

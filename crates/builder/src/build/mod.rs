@@ -7,14 +7,16 @@ mod recipe;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bollard::query_parameters::ListImagesOptionsBuilder;
 use bytes::Bytes;
 use nonna_engine::event::Progress;
-use nonna_engine::ports::Builder;
 use nonna_engine::ports::builder::{BuildRequest, BuiltImage};
+use nonna_engine::ports::registry::NoCredentials;
 use nonna_engine::ports::storage::CacheOwner;
+use nonna_engine::ports::{Builder, Credentials};
 use nonna_engine::{Code, Error, Result};
 use nonna_model::context::digest_hex;
 use nonna_model::labels;
@@ -24,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::output::Output;
 use self::recipe::Recipe;
 use crate::context::ContextStore;
-use crate::engine::{Engine, Kind, Query, Running, Secrets};
+use crate::engine::{Engine, Kind, Offer, Query, Running, Secrets};
 use crate::limits::{BuildLimits, ControlGroups, Driver, Held, Watch};
 use crate::storage::{BuildKitStorage, Built};
 
@@ -42,7 +44,7 @@ pub(crate) const OWN_TAGS: &str = "nonna/";
 const MAX_SECRET: u64 = 500 * 1024;
 
 /// How images are built.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct BuilderConfig {
     /// The container engine: a socket's path, `unix://…`, `tcp://…` or
     /// `http://…`. `None`: the environment variable `DOCKER_HOST`, else
@@ -62,6 +64,8 @@ pub struct BuilderConfig {
     pub engine_cgroup: Option<String>,
     /// Who shares caches of dependencies.
     pub cache_sharing: CacheSharing,
+    /// Who we are to the registries that base images and caches come from.
+    pub credentials: Arc<dyn Credentials>,
 }
 
 /// Who shares caches of dependencies. Other organizations never do.
@@ -72,6 +76,29 @@ pub enum CacheSharing {
     Service,
     /// The builds of all services of an organization.
     Organization,
+}
+
+impl Default for BuilderConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            installation: String::new(),
+            extra_ca: None,
+            limits: BuildLimits::default(),
+            engine_cgroup: None,
+            cache_sharing: CacheSharing::default(),
+            credentials: Arc::new(NoCredentials),
+        }
+    }
+}
+
+impl std::fmt::Debug for BuilderConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BuilderConfig")
+            .field("endpoint", &self.endpoint)
+            .field("installation", &self.installation)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Builds images with the container engine's builder: BuildKit where there is
@@ -244,7 +271,8 @@ impl BuildKitBuilder {
             dockerfile: recipe.dockerfile.path.clone(),
             tag: tag(request, key),
             target: request.source.target.clone(),
-            arguments: request.source.arguments.clone(),
+            arguments: arguments(request),
+            cache: request.cache.clone().filter(|_| !request.no_cache),
             labels: labels
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
@@ -278,7 +306,12 @@ impl BuildKitBuilder {
             let contexts = self.contexts.clone();
             let (digest, layout) = (request.source.context.clone(), recipe.layout.clone());
             let context = beside(move || contexts.stream_tar(&digest, layout)).await?;
-            Running::start(&self.engine, kind, query, secrets, context).await
+            let offer = Offer {
+                secrets,
+                organization: request.scope.organization.clone(),
+                credentials: Arc::clone(&self.config.credentials),
+            };
+            Running::start(&self.engine, kind, query, offer, context).await
         };
         // Dropped before it has begun: its connection closes, which stops it.
         let mut watch = self.watch(recipe).await;
@@ -390,6 +423,16 @@ impl Builder for BuildKitBuilder {
 fn tag(request: &BuildRequest, key: &str) -> String {
     let short = digest_hex(key).and_then(|hex| hex.get(..16)).unwrap_or("latest");
     format!("{OWN_TAGS}{}:{short}", request.service)
+}
+
+/// The build's arguments. With a cache, the image is to hold what it takes to
+/// be one: the record of its steps.
+fn arguments(request: &BuildRequest) -> BTreeMap<String, String> {
+    let mut arguments = request.source.arguments.clone();
+    if request.cache.is_some() {
+        arguments.insert("BUILDKIT_INLINE_CACHE".to_owned(), "1".to_owned());
+    }
+    arguments
 }
 
 fn took_too_long(request: &BuildRequest) -> Error {

@@ -9,5 +9,5 @@ mod wire;
 
 pub(crate) use endpoint::{Engine, Kind, disk_full, is_disk_full};
 pub(crate) use request::{Line, Query, Running};
-pub(crate) use session::Secrets;
+pub(crate) use session::{Offer, Secrets};
 pub(crate) use usage::{CacheRecord, Usage};

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use nonna_engine::{Error, Result};
 
-use super::session::{Secrets, Session};
+use super::session::{Offer, Session};
 use super::wire::{API, Connection, Owned, empty, request};
 use super::{Engine, Kind};
 
@@ -45,6 +45,8 @@ pub(crate) struct Query {
     /// Whose cache mounts are used, also those of people's own Dockerfiles:
     /// BuildKit keeps those of other namespaces apart.
     pub(crate) cache_namespace: String,
+    /// An image whose layers may be taken for steps.
+    pub(crate) cache: Option<String>,
 }
 
 /// One thing that the engine said.
@@ -66,12 +68,12 @@ impl Running {
         engine: &Engine,
         kind: Kind,
         query: &Query,
-        secrets: Secrets,
+        offer: Offer,
         context: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<Self> {
         let id = random_id()?;
         let session = match kind {
-            Kind::BuildKit => Some(Session::open(engine, id.clone(), secrets).await?),
+            Kind::BuildKit => Some(Session::open(engine, id.clone(), offer).await?),
             Kind::Classic => None,
         };
         let path = query.path(session.as_ref().map(|session| (session.id.as_str(), id.as_str())));
@@ -209,6 +211,9 @@ impl Query {
         }
         if let Some(parent) = &self.cgroup_parent {
             add("cgroupparent", parent);
+        }
+        if let (Some(cache), Some(_)) = (&self.cache, session) {
+            add("cachefrom", &serde_json::json!([cache]).to_string());
         }
         if let Some((session, build)) = session {
             add("version", "2");

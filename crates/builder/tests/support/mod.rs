@@ -135,6 +135,7 @@ impl Bench {
             service: self.service.clone(),
             service_name: "web".parse().unwrap(),
             release: ReleaseNumber(1),
+            cache: None,
             source: BuildSource {
                 context,
                 dockerfile: None,

@@ -2,6 +2,7 @@
 
 mod build;
 mod deploy;
+mod registry;
 mod server;
 mod service;
 mod variable;
@@ -16,6 +17,7 @@ use nonna_model::Name;
 
 pub(crate) use build::{BuildLogArgs, BuildsArgs, BuildsCommand, CacheArgs, CacheCommand, ClearArgs, GcArgs};
 pub(crate) use deploy::{DeployArgs, DesiredArgs, FollowArgs, PlanArgs};
+pub(crate) use registry::{RegistryCommand, RegistryLoginArgs, ReleaseArgs, ReleaseCommand, SbomArgs};
 pub(crate) use server::{InstallArgs, LoginCodeArgs, ServerArgs, ServerCommand, ServerFlags};
 pub(crate) use service::{
     DestroyArgs, ExecArgs, LogsArgs, OpenArgs, PauseArgs, ReleasesArgs, RollbackArgs, RunArgs, ScaleArgs,
@@ -137,6 +139,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show a service's releases.
     Releases(ReleasesArgs),
+    /// Show what a release is made of, check its signature, push it.
+    #[command(subcommand)]
+    Release(ReleaseCommand),
     /// Make an earlier release current again.
     Rollback(RollbackArgs),
     /// Show what is being built, and what waits for its turn.
@@ -151,6 +156,9 @@ pub(crate) enum Command {
     Resume(PauseArgs),
     /// Destroy a service, or the whole environment.
     Destroy(DestroyArgs),
+    /// Store credentials for image registries; show the key that signs images.
+    #[command(subcommand)]
+    Registry(RegistryCommand),
     /// Write files that run the environment without Nonna.
     Export(ExportArgs),
     /// Save the server's own state to a file.

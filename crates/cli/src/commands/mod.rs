@@ -3,6 +3,7 @@
 mod build;
 mod deployment;
 mod folder;
+mod registry;
 mod service;
 mod system;
 mod variable;
@@ -15,12 +16,15 @@ use nonna_engine::{Code, Error};
 use nonna_model::Name;
 use secrecy::SecretString;
 
-use crate::args::{BuildsCommand, CacheCommand, Command, EnvCommand, GlobalArgs, SecretCommand};
+use crate::args::{
+    BuildsCommand, CacheCommand, Command, EnvCommand, GlobalArgs, RegistryCommand, ReleaseCommand,
+    SecretCommand,
+};
 use crate::config::Config;
 use crate::fail::{Failure, Result};
 use crate::output::Printer;
 
-pub(crate) use variable::read_value;
+pub(crate) use variable::{read_stdin, read_value};
 
 /// What every command is given.
 pub(crate) struct Context {
@@ -67,6 +71,13 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Exec(args) => service::exec(context, args).await,
         Command::Run(args) => service::run(context, args).await,
         Command::Releases(args) => service::releases(context, args).await,
+        Command::Release(ReleaseCommand::Sbom(args)) => registry::sbom(context, args).await,
+        Command::Release(ReleaseCommand::Verify(args)) => registry::verify(context, args).await,
+        Command::Release(ReleaseCommand::Push(args)) => registry::push(context, args).await,
+        Command::Registry(RegistryCommand::Login(args)) => registry::login(context, args).await,
+        Command::Registry(RegistryCommand::List) => registry::list(context).await,
+        Command::Registry(RegistryCommand::Logout { registry }) => registry::logout(context, &registry).await,
+        Command::Registry(RegistryCommand::Key) => registry::key(context).await,
         Command::Rollback(args) => service::rollback(context, args).await,
         Command::Builds(args) => match args.command {
             None => build::builds(context).await,

@@ -274,6 +274,7 @@ async fn secret() -> Json<VariableAnswer> {
 
 async fn releases() -> Json<Page<ReleaseAnswer>> {
     let release = |number: u32, current| ReleaseAnswer {
+        reference: None,
         release: format!("v{number}"),
         current,
         state: "succeeded".to_owned(),

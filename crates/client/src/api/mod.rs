@@ -3,6 +3,7 @@
 mod builds;
 mod contexts;
 mod deployments;
+mod registries;
 mod services;
 mod system;
 mod variables;

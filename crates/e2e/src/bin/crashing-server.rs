@@ -83,6 +83,14 @@ impl Journal for Killing {
         self.journal.images(deployment).await
     }
 
+    async fn keep_origin(&self, image: &str, reference: &str) -> Result<()> {
+        self.journal.keep_origin(image, reference).await
+    }
+
+    async fn origin(&self, image: &str) -> Result<Option<String>> {
+        self.journal.origin(image).await
+    }
+
     async fn commit(&self, deployment: &DeploymentId, plan: &Plan, step: StepId) -> Result<()> {
         self.write(self.journal.commit(deployment, plan, step)).await
     }

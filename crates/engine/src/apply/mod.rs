@@ -8,6 +8,7 @@
 //! it is unknown how far they got are simply done, or undone, again.
 
 mod job;
+mod push;
 mod step;
 mod undo;
 
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, EventSink, Outcome, Progress};
 use crate::ports::journal::{Entry, Mark};
-use crate::ports::{Builder, Journal, Router, Runtime};
+use crate::ports::{Builder, Journal, Publisher, Router, Runtime};
 
 /// What builds may use.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,8 @@ pub struct Engine {
     pub runtime: Arc<dyn Runtime>,
     /// What makes images.
     pub builder: Arc<dyn Builder>,
+    /// What puts images into registries.
+    pub publisher: Arc<dyn Publisher>,
     /// What leads requests to replicas.
     pub router: Arc<dyn Router>,
     /// What remembers.

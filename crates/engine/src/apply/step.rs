@@ -10,7 +10,7 @@ use nonna_model::service::Source;
 use nonna_model::{ReleaseNumber, ServiceId};
 use tokio_util::sync::CancellationToken;
 
-use super::{Run, job};
+use super::{Run, job, push};
 use crate::error::{Error, Result};
 use crate::event::EventKind;
 use crate::ports::builder::BuildRequest;
@@ -30,6 +30,7 @@ pub(super) async fn perform(run: &Run<'_>, step: &Step, cancel: CancellationToke
             no_cache,
         } => build(run, step, service, also, *no_cache, &cancel).await,
         StepKind::Pull { service } => pull(run, step, service, &cancel).await,
+        StepKind::Push { service } => push::push(run, step, service, &cancel).await,
         StepKind::StopReplicas { service, release } => runtime.stop_replicas(service, *release).await,
         StepKind::RunJob { service, job } => job::run(run, step, service, *job, &cancel).await,
         StepKind::StartReplicas { service } => {
@@ -88,6 +89,7 @@ impl Run<'_> {
         let image =
             image.ok_or_else(|| Error::bug(format!("{} {} has no image", planned.name, release.number)))?;
         Ok(Launch {
+            origin: self.engine.journal.origin(&image).await?,
             scope: self.plan.scope.clone(),
             service: service.clone(),
             service_name: planned.name.clone(),
@@ -173,6 +175,7 @@ async fn build(
         service_name: run.planned(service)?.name.clone(),
         release: release.number,
         source: source.clone(),
+        cache: release.spec.push.as_ref().map(nonna_model::service::Push::cache),
         port: release.spec.port,
         timeout: run.engine.limits.timeout,
         output_limit: run.engine.limits.output,
@@ -196,8 +199,16 @@ async fn pull(run: &Run<'_>, step: &Step, service: &ServiceId, cancel: &Cancella
     let runtime = &run.engine.runtime;
     let image = match runtime.image(reference).await? {
         Some(image) => image,
-        None => runtime.pull(reference, &run.progress(step.id), cancel).await?,
+        None => {
+            let organization = &run.plan.scope.organization;
+            runtime
+                .pull(organization, reference, &run.progress(step.id), cancel)
+                .await?
+        }
     };
+    if let Some(origin) = image.origin(reference) {
+        run.engine.journal.keep_origin(&image.id, origin).await?;
+    }
     run.keep_image(service, image.id).await
 }
 

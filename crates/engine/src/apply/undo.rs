@@ -81,6 +81,7 @@ impl Run<'_> {
             // nothing is undone.
             StepKind::Build { .. }
             | StepKind::Pull { .. }
+            | StepKind::Push { .. }
             | StepKind::Commit
             | StepKind::RetireReplicas { .. }
             | StepKind::RemoveRoutes { .. }

@@ -262,6 +262,15 @@ impl Planner {
         if runs_release {
             self.job(id, Job::Release, &release, waits.clone());
         }
+        if new_release && release.spec.push.is_some() {
+            // Beside the start of the replicas, which do not wait for it; the
+            // commit does.
+            let built = waits.last().copied().filter(|_| release.image.is_none());
+            self.before(
+                StepKind::Push { service: id.clone() },
+                built.into_iter().collect(),
+            );
+        }
         if starts {
             if release.spec.strategy == Strategy::Recreate && new_release {
                 let mut stops = Vec::new();

@@ -12,6 +12,7 @@ pub(super) fn of(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     // Taken apart so that a new field cannot be forgotten here.
     let ServiceSpec {
         source,
+        push,
         command,
         entrypoint,
         user,
@@ -35,6 +36,12 @@ pub(super) fn of(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     } = new;
     let mut why = Vec::new();
     source_change(&mut why, &old.source, source);
+    if old.push != *push {
+        why.push(match push {
+            Some(push) => format!("its images are pushed to {}", push.repository),
+            None => "its images are no longer pushed".to_owned(),
+        });
+    }
     if old.command != *command {
         why.push("its command changed".to_owned());
     }

@@ -26,6 +26,10 @@ pub struct BuildRequest {
     pub source: BuildSource,
     /// The port that the app will be given: detection needs it.
     pub port: Option<u16>,
+    /// An image whose layers may be taken for steps that would make the same:
+    /// the service's own cache in a registry. The image that is built can serve
+    /// as one in its turn.
+    pub cache: Option<String>,
     /// The longest a build may take.
     pub timeout: Duration,
     /// The most a build may print, in bytes.

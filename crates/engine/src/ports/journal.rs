@@ -61,6 +61,13 @@ pub trait Journal: Send + Sync {
     /// The images that were kept so far.
     async fn images(&self, deployment: &DeploymentId) -> Result<BTreeMap<ServiceId, String>>;
 
+    /// Keeps where an image can be fetched again if the runtime loses it:
+    /// `registry.example/team/app@sha256:…`.
+    async fn keep_origin(&self, image: &str, reference: &str) -> Result<()>;
+
+    /// Where the image can be fetched again, if that is known.
+    async fn origin(&self, image: &str) -> Result<Option<String>>;
+
     /// Makes every target of the plan current, in one transaction, with the
     /// `Done` mark of its commit step: releases, replicas asked for, pauses;
     /// removed services and environments are forgotten only at

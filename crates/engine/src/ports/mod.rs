@@ -4,12 +4,14 @@
 
 pub mod builder;
 pub mod journal;
+pub mod registry;
 pub mod router;
 pub mod runtime;
 pub mod storage;
 
 pub use builder::Builder;
 pub use journal::Journal;
+pub use registry::{Credentials, Publisher};
 pub use router::Router;
 pub use runtime::Runtime;
 pub use storage::BuildStorage;

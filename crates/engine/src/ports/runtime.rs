@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use nonna_model::image::ImageReference;
 use nonna_model::observed::Observed;
 use nonna_model::plan::{Job, Scope};
-use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId, ServiceSpec};
+use nonna_model::{EnvironmentId, Name, OrganizationId, ReleaseNumber, ServiceId, ServiceSpec};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -43,6 +45,9 @@ pub struct Launch {
     pub release: ReleaseNumber,
     /// The image, as [`Runtime::pull`] or the builder returned it.
     pub image: String,
+    /// Where exactly this image can be fetched again if the runtime has lost
+    /// it: a repository with a digest.
+    pub origin: Option<String>,
     /// The configuration.
     pub spec: ServiceSpec,
     /// The opened values of `spec.secrets`.
@@ -67,6 +72,25 @@ pub struct Image {
     pub size: u64,
     /// The ports that the image says it listens on.
     pub ports: Vec<u16>,
+    /// The references by which registries have exactly this image, as far as
+    /// the runtime knows: repositories with a digest.
+    pub references: Vec<String>,
+}
+
+impl Image {
+    /// The reference by which the registry of `of` has exactly this image.
+    #[must_use]
+    pub fn origin(&self, of: &str) -> Option<&str> {
+        let of: ImageReference = of.parse().ok()?;
+        self.references
+            .iter()
+            .find(|reference| {
+                reference
+                    .parse::<ImageReference>()
+                    .is_ok_and(|found| found.digest.is_some() && found.is_same_repository(&of))
+            })
+            .map(String::as_str)
+    }
 }
 
 /// Which log lines are wanted.
@@ -202,12 +226,42 @@ pub trait Runtime: Send + Sync {
     /// The image of this reference, if it is on the machine already.
     async fn image(&self, reference: &str) -> Result<Option<Image>>;
 
-    /// Fetches an image from its registry.
+    /// Fetches an image from its registry, with the organization's credential
+    /// for it.
     ///
     /// # Errors
     /// `ImageNotFound`, `RegistryAuth`, `RegistryUnavailable` (also when no
     /// byte comes for a minute), `DiskFull`, `Cancelled`.
-    async fn pull(&self, reference: &str, progress: &Progress, cancel: &CancellationToken) -> Result<Image>;
+    async fn pull(
+        &self,
+        organization: &OrganizationId,
+        reference: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Image>;
+
+    /// Puts an image into a registry under this reference (a repository and a
+    /// tag), with the organization's credential; answers the digest of its
+    /// manifest there.
+    ///
+    /// # Errors
+    /// `ImageNotFound` where the runtime has no such image, `RegistryAuth`,
+    /// `RegistryUnavailable` (also when nothing moves for a minute),
+    /// `Cancelled`.
+    async fn push(
+        &self,
+        organization: &OrganizationId,
+        image: &str,
+        reference: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<String>;
+
+    /// The image with all its layers, as the tar that `docker save` writes.
+    ///
+    /// # Errors
+    /// `ImageNotFound`.
+    async fn export_image(&self, image: &str) -> Result<BoxStream<'static, Result<Bytes>>>;
 
     /// Removes an image, if nothing uses it.
     async fn remove_image(&self, image: &str) -> Result<()>;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::service::{
-    BuildSource, DEFAULT_PORT, FileMount, HealthCheck, JobSpec, Protocol, Resources, RestartPolicy,
+    BuildSource, DEFAULT_PORT, FileMount, HealthCheck, JobSpec, Protocol, Push, Resources, RestartPolicy,
     RouteSpec, ServiceSpec, Source, Strategy, VolumeMount,
 };
 
@@ -90,6 +90,8 @@ pub struct ServiceDeclaration {
     pub name: Name,
     /// Where its image shall come from.
     pub source: DeclaredSource,
+    /// Where its images are pushed, if they are built.
+    pub push: Option<Push>,
     /// What runs in place of the image's command.
     pub command: Option<Vec<String>>,
     /// What runs in place of the image's entry point.
@@ -160,6 +162,7 @@ impl ServiceDeclaration {
         secrets.retain(|name, _| !self.withheld_secrets.contains(name));
         variables.retain(|name, _| !secrets.contains_key(name));
         ServiceSpec {
+            push: self.push.clone().filter(|_| matches!(source, Source::Build(_))),
             source,
             command: self.command.clone(),
             entrypoint: self.entrypoint.clone(),

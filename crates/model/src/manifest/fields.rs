@@ -157,6 +157,26 @@ pub(super) static SERVICE: &[Field] = &[
         schema: || text(MAX_IMAGE),
     },
     Field {
+        name: "push",
+        kind: "repository",
+        about: "The registry's repository that every image built for the service is pushed to, signed; its layers are \
+                the cache of later builds on other machines. No tag: each release gets its own. See \
+                [registries.md](registries.md).",
+        default: "none: images stay on the machine",
+        example: "\"ghcr.io/acme/web\"",
+        aliases: &["registry", "repository", "push_to"],
+        schema: || text(MAX_IMAGE),
+    },
+    Field {
+        name: "push_required",
+        kind: "true or false",
+        about: "Whether a deployment fails whose image cannot be pushed. `false`: it goes on, and says so.",
+        default: "true",
+        example: "true",
+        aliases: &[],
+        schema: || json!({"type": "boolean"}),
+    },
+    Field {
         name: "command",
         kind: "string or list of strings",
         about: "What runs in place of the image's command. A string is split into words as a shell splits them, but \

@@ -9,7 +9,7 @@ use super::service::Fields;
 use super::{At, DEFAULT_ENVIRONMENT, DEFAULT_SERVICE, Manifest};
 use crate::name::Name;
 use crate::service::{
-    DEFAULT_JOB_TIMEOUT_MS, DEFAULT_STOP_TIMEOUT_MS, JobSpec, Probe, Resources, RouteSpec, Strategy,
+    DEFAULT_JOB_TIMEOUT_MS, DEFAULT_STOP_TIMEOUT_MS, JobSpec, Probe, Push, Resources, RouteSpec, Strategy,
     VolumeMount,
 };
 
@@ -96,6 +96,13 @@ fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> S
     variables.extend(values(&fields.variables));
     ServiceDeclaration {
         name: name.clone(),
+        push: fields.push.as_ref().map(|repository| Push {
+            repository: repository.value.clone(),
+            required: fields
+                .push_required
+                .as_ref()
+                .is_none_or(|required| required.value),
+        }),
         source,
         command: fields.command.as_ref().map(|words| words.value.clone()),
         entrypoint: None,
@@ -265,7 +272,11 @@ fn check_source(fields: &Fields, report: &mut Report<'_>) {
         );
         return;
     }
-    let only_for_builds = [("dockerfile", &fields.dockerfile), ("target", &fields.target)];
+    let only_for_builds = [
+        ("dockerfile", &fields.dockerfile),
+        ("target", &fields.target),
+        ("push", &fields.push),
+    ];
     for (name, field) in only_for_builds {
         if let Some(field) = field {
             report.add(

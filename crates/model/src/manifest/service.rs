@@ -35,6 +35,8 @@ pub(super) struct Fields {
     pub(super) target: Option<At<String>>,
     pub(super) build_arguments: BTreeMap<String, At<String>>,
     pub(super) image: Option<At<String>>,
+    pub(super) push: Option<At<String>>,
+    pub(super) push_required: Option<At<bool>>,
     pub(super) command: Option<At<Vec<String>>>,
     pub(super) release: Option<At<Vec<String>>>,
     pub(super) release_timeout_ms: Option<At<u64>>,
@@ -77,6 +79,8 @@ impl Fields {
             target: pick(&base.target, &over.target),
             build_arguments: merge(&base.build_arguments, &over.build_arguments),
             image: pick(&base.image, &over.image),
+            push: pick(&base.push, &over.push),
+            push_required: pick(&base.push_required, &over.push_required),
             command: pick(&base.command, &over.command),
             release: pick(&base.release, &over.release),
             release_timeout_ms: pick(&base.release_timeout_ms, &over.release_timeout_ms),
@@ -107,6 +111,8 @@ impl Fields {
             base.dockerfile = None;
             base.target = None;
             base.build_arguments.clear();
+            base.push = None;
+            base.push_required = None;
         }
         if over.source.is_some() || over.dockerfile.is_some() || over.target.is_some() {
             base.image = None;
@@ -144,6 +150,15 @@ pub(super) fn read(table: &DeTable<'_>, of: &str, report: &mut Report<'_>) -> Fi
             "image" => {
                 fields.image = report.checked(&entry, "an image reference, as a string", |text| {
                     value::check_image(text).map(|()| text.to_owned())
+                });
+            }
+            "push" => {
+                fields.push = report.checked(&entry, "a repository, as a string", value::check_repository);
+            }
+            "push_required" => {
+                fields.push_required = report.boolean(&entry).map(|value| At {
+                    value,
+                    at: entry.at(),
                 });
             }
             "command" => fields.command = command(&entry, report),

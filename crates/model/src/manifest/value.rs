@@ -175,6 +175,28 @@ pub fn check_image(reference: &str) -> Checked<()> {
     Ok(())
 }
 
+/// Checks a repository that images are pushed to: a reference with its
+/// registry and without a tag.
+///
+/// # Errors
+/// Where it is none.
+pub fn check_repository(text: &str) -> Checked<String> {
+    const EXAMPLE: &str = "a repository with its registry, such as `ghcr.io/acme/web`";
+    check_image(text)?;
+    let last = text.rfind('/').map_or(0, |at| at + 1);
+    if let Some(end) = text[last..].find([':', '@']) {
+        return refuse_for(
+            "a repository has no tag and no digest: Nonna names each release itself",
+            &text[..last + end],
+        );
+    }
+    let first = text.split_once('/').map_or("", |(first, _)| first);
+    if first.contains(['.', ':']) || first == "localhost" {
+        return Ok(text.to_owned());
+    }
+    refuse(format!("this must be {EXAMPLE}"))
+}
+
 /// Reads a route: a host, a host and a path prefix, a wildcard. Names in other
 /// scripts are turned into their ASCII form, capitals into small letters.
 ///

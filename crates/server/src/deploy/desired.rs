@@ -9,7 +9,7 @@ use nonna_model::manifest::{DeclaredPort, ServiceDeclaration};
 use nonna_model::observed::Observed;
 use nonna_model::plan::{CurrentRelease, DesiredEnvironment, DesiredService, Plan, Scope, Target};
 use nonna_model::release::ReleaseState;
-use nonna_model::service::{RouteSpec, Source};
+use nonna_model::service::{BuildSource, RouteSpec, Source};
 use nonna_model::{Name, ReleaseNumber, ServiceId, ServiceSpec};
 use nonna_store::records::{EnvironmentSnapshot, Service};
 
@@ -353,6 +353,7 @@ impl Deployments {
         }
         if image.is_none()
             && let Source::Build(build) = &source
+            && !self.is_in_registry(id, build, declaration.port.number()).await?
             && !self.parts.builder.has_context(&build.context).await?
         {
             return Err(Error::user(
@@ -418,6 +419,15 @@ impl Deployments {
                 }
             }
         }
+    }
+
+    /// Whether what was built of this source can be fetched again.
+    async fn is_in_registry(&self, id: &ServiceId, source: &BuildSource, port: Option<u16>) -> Result<bool> {
+        let digest = source_digest(source, port);
+        Ok(match self.parts.store.build_result(id, &digest).await? {
+            Some(image) => self.parts.journal.origin(&image).await?.is_some(),
+            None => false,
+        })
     }
 
     fn add_default_route(&self, scope: &Scope, service: &Name, spec: &mut ServiceSpec) {
@@ -493,7 +503,11 @@ impl Deployments {
             .hint("`nonna releases` lists those that did."));
         }
         let image = match &release.image {
-            Some(image) => self.parts.runtime.image(image).await?.map(|i| i.id),
+            Some(image) => match self.parts.runtime.image(image).await? {
+                Some(found) => Some(found.id),
+                // What a registry has is fetched from there when it starts.
+                None => self.parts.journal.origin(image).await?.map(|_| image.clone()),
+            },
             None => None,
         };
         if image.is_none()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nonna_engine::apply::{BuildLimits, Engine};
 use nonna_engine::event::{EventKind, EventSink, Outcome};
-use nonna_engine::ports::{Builder, Journal, Router, Runtime};
+use nonna_engine::ports::{Builder, Journal, Publisher, Router, Runtime};
 use nonna_engine::{Code, Error, Result};
 use nonna_model::{DeploymentId, Name, OrganizationId};
 use nonna_store::Store;
@@ -43,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) builder: Arc<dyn Builder>,
+    pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) routes: Arc<RouteTable>,
     /// Held from the moment an image is looked for until the store knows that
     /// a deployment needs it, so that nobody removes it in between.
@@ -113,6 +114,7 @@ impl Deployments {
         let engine = Engine {
             runtime: Arc::clone(&parts.runtime),
             builder: Arc::clone(&parts.builder),
+            publisher: Arc::clone(&parts.publisher),
             router: Arc::clone(&parts.routes) as Arc<dyn Router>,
             journal: Arc::clone(&parts.journal),
             limits: BuildLimits {

@@ -302,6 +302,7 @@ impl Deployments {
                 .await?;
         }
         let launch = Launch {
+            origin: self.parts.journal.origin(&image).await?,
             scope: scope.clone(),
             service: service.id.clone(),
             service_name: service.name.clone(),

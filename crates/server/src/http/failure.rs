@@ -52,6 +52,7 @@ pub(crate) fn status(code: Code) -> StatusCode {
         | Code::BuildFailed
         | Code::BuildLimit
         | Code::ImageNotFound
+        | Code::SignatureInvalid
         | Code::MissingSecret
         | Code::ReplicaExited
         | Code::ReplicaOutOfMemory

@@ -225,6 +225,34 @@ impl<S: Send + Sync> FromRequestParts<S> for OfRelease {
     }
 }
 
+/// The path of a release, or of the current one.
+pub(crate) struct OfAnyRelease {
+    pub(crate) service: OfService,
+    /// `None`: the current one.
+    pub(crate) release: Option<ReleaseNumber>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfAnyRelease {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = named(parts, state).await?;
+        let is_current = params.iter().any(|(k, v)| k == "release" && v == "current");
+        Ok(Self {
+            service: OfService {
+                project: name(&params, "project")?,
+                environment: name(&params, "environment")?,
+                service: name(&params, "service")?,
+            },
+            release: if is_current {
+                None
+            } else {
+                Some(get(&params, "release")?)
+            },
+        })
+    }
+}
+
 /// A deployment's path.
 pub(crate) struct OfDeployment(pub(crate) DeploymentId);
 

@@ -35,6 +35,7 @@ use crate::deploy::{Deployments, RouteTable};
 use crate::gc::Collector;
 use crate::pages::Sessions;
 use crate::parts::{Backup, Contexts, EdgeStatus, LimitsStatus, LogSource};
+use crate::registries::Registries;
 
 /// What every handler may use.
 pub(crate) struct App {
@@ -44,6 +45,7 @@ pub(crate) struct App {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) routes: Arc<RouteTable>,
     pub(crate) deployments: Deployments,
+    pub(crate) registries: Registries,
     pub(crate) contexts: Arc<dyn Contexts>,
     pub(crate) edge: Arc<dyn EdgeStatus>,
     pub(crate) logs: Arc<dyn LogSource>,

@@ -8,6 +8,7 @@ use futures_util::stream::BoxStream;
 use nonna_api::ContextAnswer;
 use nonna_builder::context::ContextStore;
 use nonna_builder::{BuildKitBuilder, BuildLimits, BuilderConfig, CacheSharing, Held};
+use nonna_engine::ports::Credentials;
 use nonna_engine::{Error, Result};
 use nonna_model::context::{ContextLimits, ContextManifest};
 
@@ -24,6 +25,7 @@ pub(super) fn builder(
     config: &Config,
     contexts: &ContextStore,
     installation: String,
+    credentials: Arc<dyn Credentials>,
 ) -> Result<BuildKitBuilder> {
     let build = &config.build;
     let config = BuilderConfig {
@@ -43,6 +45,7 @@ pub(super) fn builder(
         } else {
             CacheSharing::Service
         },
+        credentials,
     };
     BuildKitBuilder::new(config, contexts.clone())
 }

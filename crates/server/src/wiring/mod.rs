@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nonna_engine::Result;
-use nonna_engine::ports::{Router, Runtime};
+use nonna_engine::ports::{Credentials, Router, Runtime};
 use nonna_model::context::ContextLimits;
 use nonna_store::{DataFolder, SqliteStore, Store};
 
@@ -19,6 +19,7 @@ use crate::auth::{self, ControlSocket};
 use crate::config::Config;
 use crate::listen::Inherited;
 use crate::parts::ServerParts;
+use crate::registries::StoredCredentials;
 use crate::server::Server;
 
 /// How long the container engine may take to be there when the server starts.
@@ -61,10 +62,12 @@ pub async fn run_with(
     let store: Arc<dyn Store> = Arc::clone(&sqlite) as _;
     let installation = store.installation().await?;
 
+    let credentials: Arc<dyn Credentials> = Arc::new(StoredCredentials::new(Arc::clone(&store)));
     let runtime = runtime::LateRuntime::start(
         config.engine.clone(),
         config.pull_timeout,
         installation.id.to_string(),
+        Arc::clone(&credentials),
     );
     runtime.settle(ENGINE_PATIENCE).await;
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
@@ -75,7 +78,7 @@ pub async fn run_with(
             ..ContextLimits::default()
         },
     )?;
-    let builder = contexts::builder(&config, &contexts, installation.id.to_string())?;
+    let builder = contexts::builder(&config, &contexts, installation.id.to_string(), credentials)?;
     let edge = edge::start(&config, folder.path(), &mut inherited, &store).await?;
     let edge_router: Arc<dyn Router> = Arc::new(edge.handle());
     let edge = Arc::new(edge);

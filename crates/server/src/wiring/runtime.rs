@@ -1,19 +1,21 @@
 //! The container engine, also where it is not there yet: the server starts,
 //! answers and says what is wrong, and finds the engine when it comes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use nonna_engine::event::Progress;
-use nonna_engine::ports::Runtime;
 use nonna_engine::ports::runtime::{
     Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, ReplicaStats, RuntimeEvent,
 };
+use nonna_engine::ports::{Credentials, Runtime};
 use nonna_engine::{Code, Error, Result};
 use nonna_model::observed::Observed;
 use nonna_model::plan::{Job, Scope};
-use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId};
+use nonna_model::{EnvironmentId, Name, OrganizationId, ReleaseNumber, ServiceId};
 use nonna_runtime_docker::{DockerConfig, DockerRuntime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,12 +33,18 @@ pub(super) struct LateRuntime {
 
 impl LateRuntime {
     /// Begins to connect.
-    pub(super) fn start(endpoint: Option<String>, pull_stall: Duration, installation: String) -> Self {
+    pub(super) fn start(
+        endpoint: Option<String>,
+        pull_stall: Duration,
+        installation: String,
+        credentials: Arc<dyn Credentials>,
+    ) -> Self {
         let (sender, state) = watch::channel(None);
         tokio::spawn(async move {
             let mut config = DockerConfig::new(installation);
             config.endpoint = endpoint;
             config.pull_stall = pull_stall;
+            config.credentials = credentials;
             while !sender.is_closed() {
                 let result = DockerRuntime::connect(&config).await;
                 let done = result.is_ok();
@@ -112,8 +120,31 @@ impl Runtime for LateRuntime {
         self.get()?.image(reference).await
     }
 
-    async fn pull(&self, reference: &str, progress: &Progress, cancel: &CancellationToken) -> Result<Image> {
-        self.get()?.pull(reference, progress, cancel).await
+    async fn pull(
+        &self,
+        organization: &OrganizationId,
+        reference: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Image> {
+        self.get()?.pull(organization, reference, progress, cancel).await
+    }
+
+    async fn push(
+        &self,
+        organization: &OrganizationId,
+        image: &str,
+        reference: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<String> {
+        self.get()?
+            .push(organization, image, reference, progress, cancel)
+            .await
+    }
+
+    async fn export_image(&self, image: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
+        self.get()?.export_image(image).await
     }
 
     async fn remove_image(&self, image: &str) -> Result<()> {

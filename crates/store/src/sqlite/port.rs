@@ -18,13 +18,13 @@ use zeroize::Zeroizing;
 use super::{
     SqliteStore, access, audit, blobs, deployments, events, journal, places, releases, row, variables,
 };
-use crate::Store;
 use crate::records::{
     Audit, BlobInfo, Created, Deployment, DeploymentState, Environment, EnvironmentSnapshot, Installation,
     MergedVariables, NewAudit, NewDeployment, NewToken, Owner, Project, Service, StoredEvent, Token,
     TokenHash, Variable, VariablesChange,
 };
 use crate::seal::Purpose;
+use crate::{ORIGINS, Store};
 
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
@@ -68,6 +68,18 @@ impl Journal for SqliteStore {
     async fn images(&self, deployment: &DeploymentId) -> Result<BTreeMap<ServiceId, String>> {
         let deployment = deployment.clone();
         self.threads.read(move |c| journal::images(c, &deployment)).await
+    }
+
+    async fn keep_origin(&self, image: &str, reference: &str) -> Result<()> {
+        if self.origin(image).await?.as_deref() == Some(reference) {
+            return Ok(());
+        }
+        self.put_blob(ORIGINS, image, reference.as_bytes()).await
+    }
+
+    async fn origin(&self, image: &str) -> Result<Option<String>> {
+        let found = self.get_blob(ORIGINS, image).await?;
+        Ok(found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     async fn commit(&self, deployment: &DeploymentId, plan: &Plan, step: StepId) -> Result<()> {

@@ -15,7 +15,7 @@ use nonna_engine::ports::runtime::{
 use nonna_engine::{Code, Error, Result};
 use nonna_model::observed::{Observed, ObservedReplica, ObservedVolume, ReplicaState};
 use nonna_model::plan::{Job, Scope};
-use nonna_model::{EnvironmentId, Name, ReleaseNumber, ServiceId};
+use nonna_model::{EnvironmentId, Name, OrganizationId, ReleaseNumber, ServiceId};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -282,6 +282,7 @@ fn image(reference: &str) -> Image {
         id: reference.to_owned(),
         size: 1_000_000,
         ports: vec![8080],
+        references: Vec::new(),
     }
 }
 
@@ -359,7 +360,13 @@ impl Runtime for FakeRuntime {
         Ok(world.local.contains(reference).then(|| image(reference)))
     }
 
-    async fn pull(&self, reference: &str, progress: &Progress, cancel: &CancellationToken) -> Result<Image> {
+    async fn pull(
+        &self,
+        _organization: &OrganizationId,
+        reference: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Image> {
         let mut world = self.call(format!("pull {reference}"))?;
         if cancel.is_cancelled() {
             return Err(Error::cancelled());
@@ -370,6 +377,38 @@ impl Runtime for FakeRuntime {
         world.local.insert(reference.to_owned());
         progress.message(format!("fetching {reference}"));
         Ok(image(reference))
+    }
+
+    async fn push(
+        &self,
+        _organization: &OrganizationId,
+        image: &str,
+        reference: &str,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<String> {
+        let mut world = self.call(format!("push {image} {reference}"))?;
+        if cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
+        if !world.local.contains(image) {
+            return Err(not_found(image));
+        }
+        let behaviour = world.images.get(image).cloned();
+        if let Some(behaviour) = behaviour {
+            world.images.insert(reference.to_owned(), behaviour);
+        }
+        progress.message(format!("pushing {reference}"));
+        Ok(format!("sha256:{}", "0".repeat(64)))
+    }
+
+    async fn export_image(&self, image: &str) -> Result<BoxStream<'static, Result<bytes::Bytes>>> {
+        let world = self.call(format!("export_image {image}"))?;
+        if !world.local.contains(image) {
+            return Err(not_found(image));
+        }
+        // An empty archive: two blocks of zeroes.
+        Ok(futures_util::stream::iter([Ok(bytes::Bytes::from_static(&[0; 1024]))]).boxed())
     }
 
     async fn remove_image(&self, image: &str) -> Result<()> {

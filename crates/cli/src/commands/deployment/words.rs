@@ -13,6 +13,7 @@ pub(super) fn title(kind: &StepKind, service: &str) -> String {
         StepKind::EnsureVolume { volume, .. } => format!("volume {service}/{volume}"),
         StepKind::Build { .. } => format!("build {service}"),
         StepKind::Pull { .. } => format!("fetch image of {service}"),
+        StepKind::Push { .. } => format!("push image of {service}"),
         StepKind::StopReplicas { release, .. } => format!("stop {service} {release}"),
         StepKind::RunJob { job, .. } => format!("{} of {service}", job.title()),
         StepKind::StartReplicas { .. } => format!("start {service}"),

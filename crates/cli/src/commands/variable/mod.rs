@@ -10,7 +10,7 @@ use crate::args::{ScopeArg, ScopeArgs};
 use crate::fail::{Failure, Result};
 
 pub(crate) use read::{get, get_secret, list};
-pub(crate) use value::read_value;
+pub(crate) use value::{read_stdin, read_value};
 pub(crate) use write::{set, set_secret, unset};
 
 /// The scope that the flags name.

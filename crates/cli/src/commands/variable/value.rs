@@ -89,10 +89,7 @@ pub(super) fn secrets(printer: &Printer, args: &SetSecretArgs) -> Result<BTreeMa
 /// standard input.
 pub(crate) fn read_value(printer: &Printer, what: &str) -> Result<String> {
     if !printer.can_ask() {
-        return Ok(without_line_end(read_limited(
-            Ok(io::stdin().lock()),
-            "standard input",
-        )?));
+        return read_stdin();
     }
     printer.ask(&format!("{what} (it is not shown): "));
     let value = terminal::ask_hidden();
@@ -104,6 +101,14 @@ pub(crate) fn read_value(printer: &Printer, what: &str) -> Result<String> {
             .said(error.to_string())
             .into()),
     }
+}
+
+/// Standard input to its end, without the last line's end.
+pub(crate) fn read_stdin() -> Result<String> {
+    Ok(without_line_end(read_limited(
+        Ok(io::stdin().lock()),
+        "standard input",
+    )?))
 }
 
 fn without_line_end(mut text: String) -> String {

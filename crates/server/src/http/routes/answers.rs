@@ -91,7 +91,7 @@ pub(super) fn begun(app: &App, found: Deployment) -> Response {
     (status, axum::Json(deployment(app, found))).into_response()
 }
 
-pub(super) fn release(release: Release, current: bool) -> ReleaseAnswer {
+pub(super) fn release(release: Release, current: bool, reference: Option<String>) -> ReleaseAnswer {
     ReleaseAnswer {
         release: release.number.to_string(),
         current,
@@ -104,6 +104,7 @@ pub(super) fn release(release: Release, current: bool) -> ReleaseAnswer {
         created_at: release.created_at,
         reason: release.reason,
         image: release.image,
+        reference,
     }
 }
 

@@ -237,7 +237,12 @@ async fn pull(
     let _guard = cancel.clone().drop_guard();
     let image = app
         .runtime
-        .pull(&query.reference, &Progress::discard(), &cancel)
+        .pull(
+            &app.installation.organization,
+            &query.reference,
+            &Progress::discard(),
+            &cancel,
+        )
         .await?;
     app.audit(&caller, "image.pull", query.reference, None).await;
     Ok(Json(serde_json::json!({ "image": image.id, "size": image.size })))

@@ -7,6 +7,7 @@ mod deployments;
 mod environments;
 mod logs;
 mod meta;
+mod registries;
 mod services;
 mod sessions;
 mod variables;
@@ -22,6 +23,7 @@ pub(super) fn all(registry: Registry) -> Registry {
     let registry = variables::register(registry);
     let registry = deployments::register(registry);
     let registry = services::register(registry);
+    let registry = registries::register(registry);
     let registry = logs::register(registry);
     let registry = builds::register(registry);
     sessions::register(registry)

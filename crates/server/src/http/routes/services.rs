@@ -120,15 +120,17 @@ async fn releases(
     let current = service.current.as_ref().map(|c| c.release.number);
     let found = app.store.list_releases(&service.id, before, limit + 1).await?;
     let page = answers::page(found, limit, |r| r.number.to_string());
+    let mut items = Vec::with_capacity(page.items.len());
+    for release in page.items {
+        let is_current = Some(release.number) == current;
+        let reference = match &release.image {
+            Some(image) => app.registries.origin(image).await?,
+            None => None,
+        };
+        items.push(answers::release(release, is_current, reference));
+    }
     Ok(Json(Page {
-        items: page
-            .items
-            .into_iter()
-            .map(|r| {
-                let is_current = Some(r.number) == current;
-                answers::release(r, is_current)
-            })
-            .collect(),
+        items,
         next: page.next,
     }))
 }

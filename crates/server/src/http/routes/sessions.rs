@@ -158,6 +158,7 @@ async fn run(
         .clone()
         .ok_or_else(|| Error::bug(format!("{} is current and has no image", current.release.number)))?;
     let launch = Launch {
+        origin: app.store.origin(&image).await?,
         scope: snapshot.scope.clone(),
         service: service.id.clone(),
         service_name: service.name.clone(),

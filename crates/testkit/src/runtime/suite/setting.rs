@@ -87,6 +87,7 @@ impl Setting {
             service_name: name(service),
             release: ReleaseNumber(1),
             image: self.image.clone(),
+            origin: None,
             spec,
             secrets: BTreeMap::new(),
         }

@@ -77,6 +77,16 @@ impl Journal for MemoryStore {
             .unwrap_or_default())
     }
 
+    async fn keep_origin(&self, image: &str, reference: &str) -> Result<()> {
+        self.put_blob(nonna_store::ORIGINS, image, reference.as_bytes())
+            .await
+    }
+
+    async fn origin(&self, image: &str) -> Result<Option<String>> {
+        let found = self.get_blob(nonna_store::ORIGINS, image).await?;
+        Ok(found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
     async fn commit(&self, deployment: &DeploymentId, plan: &Plan, step: StepId) -> Result<()> {
         self.write(|state| state.commit(deployment, plan, step))
     }

@@ -56,6 +56,30 @@ pub async fn what_is_not_there_has_no_journal(s: &Setting) {
     assert_eq!(s.store.images(&id).await.unwrap(), BTreeMap::new());
 }
 
+pub async fn where_an_image_came_from_is_kept(s: &Setting) {
+    assert_eq!(s.store.origin("sha256:1").await.unwrap(), None);
+    s.store
+        .keep_origin("sha256:1", "r.example/a@sha256:aa")
+        .await
+        .unwrap();
+    s.store
+        .keep_origin("sha256:2", "r.example/b@sha256:bb")
+        .await
+        .unwrap();
+    s.store
+        .keep_origin("sha256:1", "r.example/a@sha256:cc")
+        .await
+        .unwrap();
+    assert_eq!(
+        s.store.origin("sha256:1").await.unwrap().as_deref(),
+        Some("r.example/a@sha256:cc")
+    );
+    assert_eq!(
+        s.store.origin("sha256:2").await.unwrap().as_deref(),
+        Some("r.example/b@sha256:bb")
+    );
+}
+
 pub async fn images_are_kept_and_reach_the_release(s: &Setting) {
     let plan = s
         .plan(&[("web", Want::Image("a")), ("api", Want::Image("b"))])

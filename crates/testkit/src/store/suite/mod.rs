@@ -50,6 +50,7 @@ macro_rules! store_suite {
             journal::lines_are_kept_in_order
             journal::what_is_not_there_has_no_journal
             journal::images_are_kept_and_reach_the_release
+            journal::where_an_image_came_from_is_kept
             journal::a_commit_makes_targets_current_and_does_so_once
             journal::a_commit_of_what_was_never_reserved_is_refused
             journal::scaling_and_pausing_are_committed
