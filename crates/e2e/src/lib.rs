@@ -11,9 +11,11 @@ pub mod engine;
 pub mod http;
 pub mod installation;
 pub mod load;
+pub mod registry;
 pub mod second_engine;
 
 pub use installation::{Installation, Options, Ran};
+pub use registry::Registry;
 
 use std::path::PathBuf;
 

@@ -16,7 +16,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nonna_e2e::{Installation, Ran};
+use nonna_e2e::{Installation, Ran, Registry, engine};
 
 const PLACE: &str = "/v1/projects/shop/environments/production";
 
@@ -198,6 +198,122 @@ fn a_secrets_value_appears_nowhere_but_where_it_was_asked_for() -> anyhow::Resul
         !found.is_empty(),
         "not even the secret's name is in the data folder"
     );
+    Ok(())
+}
+
+/// A text as it may stand within another that was encoded in base64.
+fn within_base64(text: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    for before in 0..3_usize {
+        let bytes = ["x".repeat(before).as_bytes(), text.as_bytes()].concat();
+        for encoding in [data_encoding::BASE64, data_encoding::BASE64URL] {
+            let encoded = encoding.encode(&bytes);
+            // What its neighbours have a part in is left out.
+            forms.push(encoded[4..encoded.len() - 4].to_owned());
+        }
+    }
+    forms
+}
+
+#[test]
+fn a_registrys_password_appears_nowhere() -> anyhow::Result<()> {
+    let value = format!(
+        "c4nary-{}-{:x}-of-a-registry",
+        std::process::id(),
+        0x5eed_4321_u32
+    );
+    let registry = Registry::start("alice", &value)?;
+    let host = registry.host();
+    let nonna = Installation::start()?;
+    let mut texts = vec![value.clone(), hexadecimal(&value)];
+    texts.extend(within_base64(&value));
+    let stop = Arc::new(AtomicBool::new(false));
+    let arguments = watch_arguments(texts.clone(), Arc::clone(&stop));
+    let mut outputs: Vec<Ran> = Vec::new();
+    let login = |registry: &str| -> anyhow::Result<Ran> {
+        let mut child = nonna
+            .command(["registry", "login", registry, "--username", "alice", "--json"])?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().unwrap().write_all(value.as_bytes())?;
+        Ok(Ran::from(child.wait_with_output()?))
+    };
+    let own = format!("nonna-e2e-canary-{}", std::process::id());
+    nonna_e2e::registry::own_image(&own, &own)?;
+    registry.push(&own, "team/app", "v1")?;
+    outputs.push(login(&host)?.ok()?);
+    // Nobody is there, and somebody who is no registry.
+    outputs.push(login("127.0.0.1:1")?.failed_with("registry_unavailable")?);
+    outputs.push(login(&nonna.api().to_string())?);
+    let image = format!("image = \"{host}/team/app:v1\"");
+    let base = format!("FROM {host}/team/app:v1\nLABEL a={own}\n");
+    let push = format!("push = \"{host}/team/web\"");
+    let nowhere = "push = \"127.0.0.1:1/team/web\"\npush_required = false";
+    for (service, dockerfile, code) in [
+        (image.as_str(), "", 0),
+        (push.as_str(), base.as_str(), 0),
+        (nowhere, base.as_str(), 0),
+        ("image = \"127.0.0.1:1/team/app:v1\"", "", 1),
+    ] {
+        let manifest = format!("project = \"shop\"\n[services.web]\n{service}\n");
+        nonna.project("shop", &[("nonna.toml", &manifest), ("Dockerfile", dockerfile)])?;
+        let ran = nonna.nonna_in("shop", &["deploy", "--json"])?;
+        assert_eq!(ran.code, Some(code), "{service}: {ran:?}");
+        outputs.push(ran);
+    }
+    for arguments in [
+        &["registry", "list"][..],
+        &["registry", "list", "--json"],
+        &["registry", "key", "--json"],
+        &["releases", "--json"],
+        &["release", "sbom", "v2"],
+        &["release", "verify", "v2", "--json"],
+        &["backup", "saved.backup"],
+        &["doctor", "--json"],
+    ] {
+        let ran = nonna.nonna_in("shop", arguments)?;
+        outputs.push(ran);
+    }
+    for ran in &outputs {
+        for text in &texts {
+            assert!(
+                !ran.stdout.contains(text) && !ran.stderr.contains(text),
+                "{ran:?}"
+            );
+        }
+    }
+    let mut paths = vec!["/v1/registries".to_owned(), "/v1/registries/key".to_owned()];
+    let deployments = nonna.ask("GET", &format!("{PLACE}/deployments"), "")?;
+    let deployments: serde_json::Value = serde_json::from_str(&deployments.body)?;
+    for deployment in deployments["items"].as_array().into_iter().flatten() {
+        let id = deployment["id"].as_str().unwrap_or_default();
+        paths.push(format!("/v1/deployments/{id}"));
+        paths.push(format!("/v1/deployments/{id}/events"));
+    }
+    assert!(paths.len() >= 10, "{paths:?}");
+    for path in &paths {
+        let answer = nonna.ask("GET", path, "")?;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        for text in &texts {
+            assert!(!answer.body.contains(text), "{path} shows it");
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(arguments.join().unwrap(), Vec::<String>::new());
+    nonna_environment(&nonna, &texts)?;
+    let mut found = Vec::new();
+    files_with(nonna.folder(), &texts, &mut found);
+    assert_eq!(found, Vec::<String>::new(), "files hold it");
+    let images: Vec<String> = engine::containers(nonna.id())?
+        .iter()
+        .filter_map(|c| c["ImageID"].as_str().map(str::to_owned))
+        .collect();
+    nonna.nonna_in("shop", &["destroy", "--yes"])?.ok()?;
+    for image in images.into_iter().chain([own]) {
+        engine::call("DELETE", &format!("/images/{image}?force=true"))?;
+    }
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::labels::{self, ROLE_JOB};
-use crate::{files, launch as body, names, observe, session, stop};
+use crate::{files, image, launch as body, names, observe, session, stop};
 
 /// The longest line that is passed on, in bytes; what is longer is cut.
 const MAX_LINE: usize = 16 * 1024;
@@ -104,6 +104,7 @@ async fn ready(
             return Ok((id, Some(seen)));
         }
     }
+    image::ensure(client, launch, progress).await?;
     // What an earlier deployment left of this service must not run beside it.
     remove(client, &launch.service).await?;
     let options = CreateContainerOptions {

@@ -2,6 +2,7 @@
 //! so this is the one place that reads their sentences.
 
 use nonna_engine::{Code, Error};
+use nonna_model::image::ImageReference;
 
 use super::dockerfile::Dockerfile;
 use super::output::{Failed, shown};
@@ -251,6 +252,23 @@ fn base_image(words: &str, step: &str, dockerfile: &Dockerfile) -> Option<Error>
     } else {
         format!("The base image `{image}` ({}, line {number})", dockerfile.path)
     };
+    // "Pull access denied" is said of what is missing and of what is hidden.
+    if refused
+        && !lower.contains("pull access denied")
+        && let Ok(reference) = image.parse::<ImageReference>()
+    {
+        let registry = reference.registry;
+        return Some(
+            Error::user(
+                Code::RegistryAuth,
+                format!("{place} is private: the registry {registry} does not let us have it."),
+            )
+            .hint(format!(
+                "Store credentials for it, or better ones: `nonna registry login {registry}`."
+            ))
+            .said(brief(words)),
+        );
+    }
     Some(if unreachable && !refused {
         Error::provider(
             Code::RegistryUnavailable,
@@ -264,7 +282,7 @@ fn base_image(words: &str, step: &str, dockerfile: &Dockerfile) -> Option<Error>
             Code::ImageNotFound,
             format!("{place} does not exist, or is private."),
         )
-        .hint("See that name and tag are spelt right. A private image has to be pulled on the server first.")
+        .hint("See that name and tag are spelt right. If it is private, store credentials for its registry: `nonna registry login HOST`.")
         .said(brief(words))
     })
 }

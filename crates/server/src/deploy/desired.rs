@@ -353,7 +353,7 @@ impl Deployments {
         }
         if image.is_none()
             && let Source::Build(build) = &source
-            && !self.is_in_registry(id, build, declaration.port.number()).await?
+            && !self.is_in_registry(code, build).await?
             && !self.parts.builder.has_context(&build.context).await?
         {
             return Err(Error::user(
@@ -422,12 +422,16 @@ impl Deployments {
     }
 
     /// Whether what was built of this source can be fetched again.
-    async fn is_in_registry(&self, id: &ServiceId, source: &BuildSource, port: Option<u16>) -> Result<bool> {
-        let digest = source_digest(source, port);
-        Ok(match self.parts.store.build_result(id, &digest).await? {
-            Some(image) => self.parts.journal.origin(&image).await?.is_some(),
-            None => false,
-        })
+    async fn is_in_registry(&self, code: &SameCode<'_>, source: &BuildSource) -> Result<bool> {
+        let digest = source_digest(source, code.port);
+        for id in &code.services {
+            if let Some(image) = self.parts.store.build_result(id, &digest).await?
+                && self.parts.journal.origin(&image).await?.is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn add_default_route(&self, scope: &Scope, service: &Name, spec: &mut ServiceSpec) {
