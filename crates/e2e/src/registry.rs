@@ -217,17 +217,35 @@ pub fn forget_build_cache(text: &str) -> anyhow::Result<usize> {
     Ok(removed)
 }
 
-/// The records of builds' cache whose description holds this text.
+/// The records of builds' cache whose description holds this text, and those
+/// that were made on top of them, these first.
 ///
 /// # Errors
 /// Where the engine says no.
 pub fn build_cache(text: &str) -> anyhow::Result<Vec<String>> {
     let used = crate::engine::get("/system/df")?;
-    Ok(used["BuildCache"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|record| record["Description"].as_str().is_some_and(|d| d.contains(text)))
+    let records: Vec<&Value> = used["BuildCache"].as_array().into_iter().flatten().collect();
+    let is =
+        |record: &Value, key: &str, wanted: &dyn Fn(&str) -> bool| record[key].as_str().is_some_and(wanted);
+    let mut found: Vec<String> = records
+        .iter()
+        .filter(|record| is(record, "Description", &|d| d.contains(text)))
         .filter_map(|record| record["ID"].as_str().map(str::to_owned))
-        .collect())
+        .collect();
+    let mut at = 0;
+    while let Some(parent) = found.get(at).cloned() {
+        at += 1;
+        for record in records
+            .iter()
+            .filter(|record| is(record, "Parent", &|p| p == parent))
+        {
+            if let Some(id) = record["ID"].as_str().map(str::to_owned)
+                && !found.contains(&id)
+            {
+                found.push(id);
+            }
+        }
+    }
+    found.reverse();
+    Ok(found)
 }

@@ -232,7 +232,7 @@ fn a_registrys_password_appears_nowhere() -> anyhow::Result<()> {
     let mut outputs: Vec<Ran> = Vec::new();
     let login = |registry: &str| -> anyhow::Result<Ran> {
         let mut child = nonna
-            .command(["registry", "login", registry, "--username", "alice", "--json"])?
+            .command(["registry", "login", registry, "--username", "alice"])?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

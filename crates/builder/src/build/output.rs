@@ -16,6 +16,9 @@ const LAST_LINES: usize = 20;
 /// The longest line that is passed on; what is longer is broken.
 const MAX_LINE: usize = 4096;
 
+/// What BuildKit calls the step that fetches a cache.
+const CACHE_IMPORT: &str = "importing cache manifest from ";
+
 /// How a build failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failed {
@@ -157,6 +160,15 @@ impl<'a> Output<'a> {
                     step.finished = true;
                 }
                 self.flush(&vertex.digest);
+            }
+            // Builds go on without their cache: the first one has none.
+            if vertex.name.starts_with(CACHE_IMPORT) {
+                if !vertex.error.is_empty() {
+                    let why = vertex.error.clone();
+                    self.progress
+                        .build_output(&format!("there is no cache to be had from there: {why}"));
+                }
+                continue;
             }
             // The others are only told that they were cancelled for it.
             if !vertex.error.is_empty() && !vertex.error.ends_with("context canceled") {
@@ -345,6 +357,19 @@ mod tests {
             }],
             ..StatusResponse::default()
         })
+    }
+
+    #[test]
+    fn a_build_without_its_cache_has_not_failed() {
+        let (lines, progress) = sink();
+        let mut output = Output::new(&progress, 10_000);
+        let name = "importing cache manifest from r.example/a:nonna-cache";
+        output
+            .take(step("c", name, true, "r.example/a:nonna-cache: not found"))
+            .unwrap();
+        output.take(step("d", "[1/1] RUN x", true, "")).unwrap();
+        assert_eq!(output.finish(), None);
+        assert!(lines.0.lock().unwrap()[1].contains("no cache"));
     }
 
     #[test]
