@@ -1,6 +1,7 @@
 //! Build contexts and the builder over them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
