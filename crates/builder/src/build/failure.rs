@@ -119,6 +119,7 @@ fn exited(failed: &Failed, step: Option<&str>, code: i64, dockerfile: &Dockerfil
             "The step does not trust a certificate. Behind an inspecting proxy, set the server's extra certificate authorities for builds; a Dockerfile of your own mounts them with `RUN --mount=type=secret,id={},target=/etc/ssl/certs/ca-certificates.crt …`.",
             super::CA_SECRET
         ),
+        _ if let Some(hint) = super::tools::hint(&failed.lines) => hint.to_owned(),
         _ if dockerfile.generated => "The step's last lines are below. To build in another way, add a Dockerfile.".to_owned(),
         _ => "The step's last lines are below.".to_owned(),
     };

@@ -4,6 +4,7 @@ mod dockerfile;
 mod failure;
 mod output;
 mod recipe;
+mod tools;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

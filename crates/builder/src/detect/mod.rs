@@ -4,11 +4,19 @@
 //! and a line to [`DETECTORS`].
 
 pub mod base_images;
+mod compiled;
+mod dotnet;
+mod elixir;
+mod go;
+mod java;
+mod javascript;
 mod node;
 mod plan;
 mod procfile;
 mod python;
 mod reference;
+mod ruby;
+mod rust;
 mod settings;
 mod start;
 mod static_site;
@@ -32,7 +40,17 @@ pub use self::version::Version;
 /// Everything that can be detected. Where several recognise a folder with the
 /// same [`Strength`], the first one decides: languages whose projects often
 /// have another's tools beside them stand before those others.
-pub const DETECTORS: &[&dyn Detector] = &[&python::Python, &node::Node, &static_site::StaticSite];
+pub const DETECTORS: &[&dyn Detector] = &[
+    &ruby::Ruby,
+    &elixir::Elixir,
+    &java::Java,
+    &dotnet::DotNet,
+    &go::Go,
+    &rust::Rust,
+    &python::Python,
+    &node::Node,
+    &static_site::StaticSite,
+];
 
 /// The folder of the build context in which the app's source is put, beside
 /// what is generated.

@@ -3,7 +3,7 @@ use nonna_model::context::{ContextEntry, ContextManifest, EntryKind};
 
 use super::*;
 
-fn plan(files: &[(&str, &str)]) -> Result<Plan> {
+pub(super) fn plan(files: &[(&str, &str)]) -> Result<Plan> {
     plan_with(
         files,
         &Settings {
@@ -15,7 +15,25 @@ fn plan(files: &[(&str, &str)]) -> Result<Plan> {
     )
 }
 
-fn plan_with(files: &[(&str, &str)], settings: &Settings) -> Result<Plan> {
+/// A plan as people see it: why, and the Dockerfile.
+pub(super) fn golden(files: &[(&str, &str)]) -> String {
+    let plan = plan(files).unwrap();
+    format!("{}\n\n{}", plan.explanation().join("\n"), plan.dockerfile)
+}
+
+/// What is said of a source that cannot be built: the message, the details and
+/// the hint.
+pub(super) fn refusal(files: &[(&str, &str)]) -> String {
+    let error = plan(files).unwrap_err();
+    format!(
+        "{} {} {}",
+        error.message,
+        error.details.join(" "),
+        error.hint.unwrap_or_default()
+    )
+}
+
+pub(super) fn plan_with(files: &[(&str, &str)], settings: &Settings) -> Result<Plan> {
     let manifest = ContextManifest::new(
         files
             .iter()

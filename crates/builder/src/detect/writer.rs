@@ -163,6 +163,11 @@ impl<'s> Writer<'s> {
         self
     }
 
+    /// Whether the user says what installs: it may need any file.
+    pub(super) fn install_is_overruled(&self) -> bool {
+        self.settings.overrides.install.is_some()
+    }
+
     /// The step that builds; what the user says goes first, and is run even
     /// where nothing else would be built (`command` empty).
     pub(super) fn build(&mut self, caches: &[Cache], command: &str, why: &str) -> &mut Self {

@@ -10,7 +10,7 @@ mod range;
 
 use std::fmt;
 
-pub(super) use self::files::asked;
+pub(super) use self::files::{Asked, asked};
 pub(super) use self::range::{Dialect, Range};
 
 /// The release that a build uses, and why.
