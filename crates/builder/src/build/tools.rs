@@ -21,11 +21,11 @@ const SIGNS: &[Sign] = &[
         hint: "The Gemfile's `ruby` line and the version file ask for different releases: let both say the same.",
     },
     Sign {
-        words: &["lockfile can't be updated because frozen mode is set"],
+        words: &["dependencies in your gemfile changed"],
         hint: "Gemfile.lock is out of step with the Gemfile: run `bundle install` and commit Gemfile.lock.",
     },
     Sign {
-        words: &["after changing", "your gemfile"],
+        words: &["deployment mode after changing"],
         hint: "Gemfile.lock is out of step with the Gemfile: run `bundle install` and commit Gemfile.lock.",
     },
     Sign {

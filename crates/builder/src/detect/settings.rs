@@ -7,7 +7,7 @@ use crate::build::CA_SECRET;
 /// Where the extra certificate authorities are while a step runs.
 const CA_FILE: &str = "/run/secrets/nonna-ca";
 /// What programs of all languages are told of them.
-const CA_VARIABLES: [&str; 11] = [
+const CA_VARIABLES: [&str; 12] = [
     "SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
@@ -18,6 +18,7 @@ const CA_VARIABLES: [&str; 11] = [
     "DENO_CERT",
     "COMPOSER_CAFILE",
     "CARGO_HTTP_CAINFO",
+    "HEX_CACERTS_PATH",
     "GIT_SSL_CAINFO",
 ];
 

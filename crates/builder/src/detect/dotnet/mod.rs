@@ -86,7 +86,10 @@ impl Detector for DotNet {
                      web SDK `runtime`) runs, as its own user 1654."
                 .into(),
             caches: "NuGet's packages.".into(),
-            notes: vec!["Projects for tests (`IsTestProject`, Microsoft.NET.Test.Sdk) are never started.".into()],
+            notes: vec![
+                "Projects for tests (`IsTestProject`, Microsoft.NET.Test.Sdk) are never started.".into(),
+                "A `build.command` of your own publishes into `/out`.".into(),
+            ],
         }
     }
 

@@ -74,7 +74,7 @@ fn project(tree: &Tree<'_>, file: &str, text: &str) -> Result<Project> {
                 .and_then(|element| attribute(&element.attributes, "Name"))
         })
         .unwrap_or_default();
-    let is_web = sdk.starts_with("Microsoft.NET.Sdk.Web") || sdk.starts_with("Aspire.AppHost");
+    let is_web = sdk.starts_with("Microsoft.NET.Sdk.Web");
     let is_worker = sdk.starts_with("Microsoft.NET.Sdk.Worker");
     let is_exe = property("OutputType").is_some_and(|element| element.text.eq_ignore_ascii_case("exe"));
     let is_test = property("IsTestProject").is_some_and(|element| element.text.eq_ignore_ascii_case("true"))

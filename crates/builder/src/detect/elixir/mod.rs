@@ -76,6 +76,7 @@ impl Detector for Elixir {
                 "A Phoenix app needs the secret `SECRET_KEY_BASE` when it runs (`mix phx.gen.secret` makes one), and `PHX_HOST`.".into(),
                 "Migrations are the app's: a line such as `release: bin/migrate` in the Procfile.".into(),
                 "In an umbrella (`apps/`), mix.exs has to name the release.".into(),
+                "A `build.command` of your own puts the release into `/out/app`.".into(),
             ],
         }
     }
@@ -322,7 +323,10 @@ fn dockerfile(
     } else if project.is_phoenix && tree.has_folder("priv/static") {
         command.push_str(" && mix phx.digest");
     }
-    let named = release.map_or_else(String::new, |name| format!(" {name}"));
+    // Without any in mix.exs there is one, which has no name to ask for.
+    let named = release
+        .filter(|_| !project.releases.is_empty())
+        .map_or_else(String::new, |name| format!(" {name}"));
     command.push_str(&format!(" && mix release{named} --overwrite --path /out/app"));
     writer.build(
         &[HEX, DEPS, BUILD],

@@ -103,6 +103,7 @@ impl Detector for Go {
             notes: vec![
                 "Every main package at the top and below `cmd/` is built, so that other lines of the Procfile find theirs.".into(),
                 "Files that are no Go source (templates, static files, migrations) stand beside the program as they stand in the source.".into(),
+                "A `build.command` of your own puts its programs into `/out/bin`.".into(),
             ],
         }
     }

@@ -46,7 +46,9 @@ case $kind in
     ;;
   dist)
     set -- "$folder"/build/install/*/
-    [ $# = 1 ] && [ -d "$1/bin" ] || refuse "nonna: the build made no distribution, or several: $*"
+    if [ $# != 1 ] || [ ! -d "$1/bin" ]; then
+      refuse "nonna: the build made no distribution, or several: $*"
+    fi
     cp -a "$1." /out/
     rm -f /out/bin/*.bat
     set -- /out/bin/*
