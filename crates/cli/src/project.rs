@@ -100,11 +100,7 @@ impl Project {
         }
         match start.ancestors().find(|folder| folder.join(FILE_NAME).is_file()) {
             Some(folder) => Self::read(folder),
-            None => Ok(Self {
-                folder: start,
-                manifest: Manifest::default(),
-                compose: None,
-            }),
+            None => Self::read(&start),
         }
     }
 

@@ -56,6 +56,13 @@ const KINDS: &[Kind] = &[
         ends: &[("v1", 1), ("v2", 1)],
     },
     Kind {
+        name: "release command",
+        before: &[("v1", DEPLOY)],
+        act: ("released", DEPLOY),
+        serves: true,
+        ends: &[("v1", 1), ("v2", 1)],
+    },
+    Kind {
         name: "failing deploy",
         before: &[("v1", DEPLOY)],
         act: ("failing", DEPLOY),
@@ -88,6 +95,10 @@ const KINDS: &[Kind] = &[
 fn manifest(version: &str) -> String {
     let (tag, variables) = match version {
         "failing" => ("v2", "variables = { HEALTH_STATUS = 500 }"),
+        "released" => (
+            "v2",
+            "release = [\"sh\", \"-c\", \"sleep 0.3; echo ran >> /data/ran\"]",
+        ),
         tag => (tag, ""),
     };
     format!(
@@ -170,7 +181,7 @@ fn settle(nonna: &Installation, kind: &Kind, point: usize, side: &str) -> anyhow
         let (version, replicas, extras) = &last;
         let fits = kind.ends.iter().any(|(v, n)| v == version && n == replicas);
         if fits && extras.is_empty() {
-            return Ok(());
+            return ran_once(nonna, kind, version);
         }
         anyhow::ensure!(
             std::time::Instant::now() < deadline,
@@ -181,6 +192,19 @@ fn settle(nonna: &Installation, kind: &Kind, point: usize, side: &str) -> anyhow
         );
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// A release command has run once, whenever Nonna was killed: the one that was
+/// under way is waited for, and how one ended is found out.
+fn ran_once(nonna: &Installation, kind: &Kind, version: &str) -> anyhow::Result<()> {
+    if kind.name != "release command" || version != "v2" {
+        return Ok(());
+    }
+    let place = ["--project", "shop", "-e", "production"];
+    let command = ["exec", "web", "--", "cat", "/data/ran"];
+    let ran = nonna.nonna(place.iter().chain(&command))?.ok()?;
+    anyhow::ensure!(ran.stdout == "ran\n", "it ran {:?}", ran.stdout);
+    Ok(())
 }
 
 /// The version that answers, the replicas that run, and what should not be
@@ -247,6 +271,11 @@ fn a_first_deploy_survives_a_kill_at_every_journal_point() -> anyhow::Result<()>
 #[test]
 fn a_redeploy_survives_a_kill_at_every_journal_point() -> anyhow::Result<()> {
     matrix("redeploy")
+}
+
+#[test]
+fn a_release_command_runs_once_at_whichever_journal_point_nonna_is_killed() -> anyhow::Result<()> {
+    matrix("release command")
 }
 
 #[test]

@@ -249,6 +249,10 @@ pub struct ServiceSpec {
     /// Where its images are pushed, if they are built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<Push>,
+    /// The folder of what is built, within the project's; `None`: the
+    /// project's own. Only for people and exports: the context has its content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// The arguments that replace the image's command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
@@ -331,6 +335,7 @@ impl ServiceSpec {
         Self {
             source,
             push: None,
+            folder: None,
             command: None,
             entrypoint: None,
             user: None,
@@ -352,6 +357,14 @@ impl ServiceSpec {
             secrets: BTreeMap::new(),
             withheld_secrets: Vec::new(),
         }
+    }
+
+    /// Whether a secret is given as a file, and so not as a variable.
+    #[must_use]
+    pub fn is_file(&self, secret: &str) -> bool {
+        self.files
+            .iter()
+            .any(|file| matches!(&file.content, FileContent::Secret { name } if name == secret))
     }
 
     /// The SHA-256 of the whole spec in its canonical form, in hexadecimal.

@@ -106,7 +106,7 @@ async fn ready(
     }
     image::ensure(client, launch, progress).await?;
     // What an earlier deployment left of this service must not run beside it.
-    remove(client, &launch.service).await?;
+    remove(client, &launch.service, Some(job)).await?;
     let options = CreateContainerOptions {
         name: Some(name),
         ..CreateContainerOptions::default()
@@ -170,9 +170,16 @@ impl Lines {
     }
 }
 
-/// Ends and removes the containers of a service's jobs.
-pub(crate) async fn remove(client: &Client, service: &ServiceId) -> Result<()> {
-    let found = observe::containers(client, ROLE_JOB, &[(l::SERVICE, service.as_str())]).await?;
+/// Ends and removes the containers of a service's jobs, or of one of them.
+pub(crate) async fn remove(client: &Client, service: &ServiceId, job: Option<Job>) -> Result<()> {
+    let mut wanted = vec![(l::SERVICE, service.as_str())];
+    wanted.extend(job.map(|job| (l::JOB, labels::job_name(job))));
+    remove_labelled(client, &wanted).await
+}
+
+/// Ends and removes the containers of jobs that carry these labels.
+pub(crate) async fn remove_labelled(client: &Client, wanted: &[(&str, &str)]) -> Result<()> {
+    let found = observe::containers(client, ROLE_JOB, wanted).await?;
     let ids = found.into_iter().filter_map(|job| job.id);
     try_join_all(ids.map(|id| async move { stop::remove_container(client, &id).await }))
         .await

@@ -9,7 +9,7 @@ use bollard::models::{
 use nonna_engine::ports::runtime::Launch;
 use nonna_model::labels as l;
 use nonna_model::plan::Job;
-use nonna_model::service::{FileContent, RestartPolicy as Restart};
+use nonna_model::service::RestartPolicy as Restart;
 use secrecy::ExposeSecret;
 
 use crate::labels::{self, ROLE_JOB, ROLE_REPLICA, ROLE_RUN};
@@ -109,12 +109,7 @@ fn stop_seconds(millis: u64) -> i64 {
 fn environment(launch: &Launch) -> Vec<String> {
     let spec = &launch.spec;
     let mut all: BTreeMap<String, String> = spec.variables.clone();
-    let is_file = |secret: &String| {
-        spec.files
-            .iter()
-            .any(|file| matches!(&file.content, FileContent::Secret { name } if name == secret))
-    };
-    for (key, value) in launch.secrets.iter().filter(|(key, _)| !is_file(key)) {
+    for (key, value) in launch.secrets.iter().filter(|(key, _)| !spec.is_file(key)) {
         all.insert(key.clone(), value.expose_secret().to_owned());
     }
     // Nonna's own win: what it says of the port must be true.

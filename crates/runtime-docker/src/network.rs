@@ -13,7 +13,7 @@ use nonna_model::plan::Scope;
 
 use crate::client::Client;
 use crate::labels::Labels;
-use crate::{error, labels, names, podman, stop};
+use crate::{error, job, labels, names, podman, stop};
 
 /// A network that exists.
 pub(crate) struct Network {
@@ -125,7 +125,9 @@ async fn remove_doubles(client: &Client, environment: &EnvironmentId) -> Result<
 pub(crate) async fn remove(client: &Client, environment: &EnvironmentId) -> Result<()> {
     for network in list(client, Some(environment)).await? {
         // One-off commands that are still under way end with their network.
-        stop::remove_runs(client, &[(l::ENVIRONMENT, environment.as_str())], stop::Runs::All).await?;
+        let ours = [(l::ENVIRONMENT, environment.as_str())];
+        stop::remove_runs(client, &ours, stop::Runs::All).await?;
+        job::remove_labelled(client, &ours).await?;
         remove_by_id(client, &network.id).await?;
     }
     Ok(())

@@ -171,8 +171,8 @@ impl Runtime for DockerRuntime {
         job::run(&self.client, launch, job, arguments, progress, cancel).await
     }
 
-    async fn remove_jobs(&self, service: &ServiceId) -> Result<()> {
-        job::remove(&self.client, service).await
+    async fn remove_jobs(&self, service: &ServiceId, job: Option<Job>) -> Result<()> {
+        job::remove(&self.client, service, job).await
     }
 
     async fn exec(

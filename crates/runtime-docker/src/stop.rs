@@ -47,7 +47,7 @@ pub(crate) async fn retire(
     .await?;
     remove_runs(client, &[(l::SERVICE, service.as_str())], Runs::Ended).await?;
     if keep.is_none() {
-        crate::job::remove(client, service).await?;
+        crate::job::remove(client, service, None).await?;
     }
     Ok(())
 }

@@ -26,7 +26,12 @@ pub(crate) fn files(
                     replicas: if current.paused { 0 } else { current.replicas },
                     build: match &current.release.spec.source {
                         Source::Build(_) => Some(ExportedBuild {
-                            folder: ".".to_owned(),
+                            folder: current
+                                .release
+                                .spec
+                                .folder
+                                .clone()
+                                .unwrap_or_else(|| ".".to_owned()),
                             generated_dockerfile: None,
                         }),
                         Source::Image { .. } => None,

@@ -8,12 +8,12 @@ use nonna_model::Name;
 /// What an environment should be.
 #[derive(Debug, Args)]
 pub(crate) struct DesiredArgs {
-    /// The app's folder, or one within it.
+    /// The app's folder, or one within it, or a Compose file.
     pub(crate) path: Option<PathBuf>,
     /// Take this image instead of building.
     #[arg(long, value_name = "REFERENCE")]
     pub(crate) image: Option<String>,
-    /// Only this service of the manifest; may be repeated.
+    /// Only this service; may be repeated.
     #[arg(long = "service", short = 's', value_name = "NAME")]
     pub(crate) services: Vec<Name>,
     /// Make a new release even where nothing differs.
@@ -22,7 +22,7 @@ pub(crate) struct DesiredArgs {
     /// Build everything anew: use no image, layer or dependency of before.
     #[arg(long, conflicts_with = "image")]
     pub(crate) no_cache: bool,
-    /// Destroy services of the environment that the manifest no longer has.
+    /// Destroy services of the environment that are declared no longer.
     #[arg(long)]
     pub(crate) prune: bool,
     /// Fetch the images of tags anew, to see whether they moved.
@@ -43,6 +43,7 @@ pub(crate) struct PlanArgs {
 Examples:
   nonna deploy                        the folder you are in
   nonna deploy --image nginx:1.27     an image that exists already
+  nonna deploy compose.yaml           the services of a Compose file
   nonna plan && nonna deploy --plan DIGEST
                                       exactly what was shown
 

@@ -326,11 +326,11 @@ impl Run<'_> {
     }
 
     async fn clear_job(&self, step: &Step) {
-        let Some(service) = step.kind.service() else {
+        let StepKind::RunJob { service, job } = &step.kind else {
             return;
         };
         let removed = self
-            .persist(step.id, || self.engine.runtime.remove_jobs(service))
+            .persist(step.id, || self.engine.runtime.remove_jobs(service, Some(*job)))
             .await;
         if let Err(error) = removed {
             // An ended container: the next deployment, or the next job, clears

@@ -64,7 +64,7 @@ impl Run<'_> {
             StepKind::EnsureVolume { service, volume } => runtime.remove_volume(service, volume).await,
             // What it changed in a database stays changed: only its own maker
             // could undo that. What is left of it goes.
-            StepKind::RunJob { service, .. } => runtime.remove_jobs(service).await,
+            StepKind::RunJob { service, job } => runtime.remove_jobs(service, Some(*job)).await,
             StepKind::StopReplicas { service, .. } => self.restart_previous(service, step).await,
             StepKind::StartReplicas { service } => {
                 let planned = self.planned(service)?;

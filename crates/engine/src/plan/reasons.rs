@@ -13,6 +13,7 @@ pub(super) fn of(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     let ServiceSpec {
         source,
         push,
+        folder,
         command,
         entrypoint,
         user,
@@ -41,6 +42,9 @@ pub(super) fn of(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
             Some(push) => format!("its images are pushed to {}", push.repository),
             None => "its images are no longer pushed".to_owned(),
         });
+    }
+    if old.folder != *folder {
+        why.push("its source is in another folder".to_owned());
     }
     if old.command != *command {
         why.push("its command changed".to_owned());

@@ -314,8 +314,9 @@ pub trait Runtime: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<i64>;
 
-    /// Ends and removes what [`Runtime::run_job`] left of a service.
-    async fn remove_jobs(&self, service: &ServiceId) -> Result<()>;
+    /// Ends and removes what [`Runtime::run_job`] left of a service; `None`:
+    /// of all its jobs.
+    async fn remove_jobs(&self, service: &ServiceId, job: Option<Job>) -> Result<()>;
 
     /// Runs a command inside a replica that runs, and returns its exit code.
     async fn exec(

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{CAPABILITIES, ExportError, ExportFile, ExportedEnvironment, ExportedService, secrets, yaml};
 use crate::name::Name;
-use crate::service::{HealthCheck, Probe, RestartPolicy, ServiceSpec, Source};
+use crate::service::{FileContent, HealthCheck, Probe, RestartPolicy, ServiceSpec, Source};
 
 /// Ports below this one may be refused to those who are not root.
 const FIRST_FREE_PORT: u16 = 1024;
@@ -25,6 +25,8 @@ pub fn compose(environment: &ExportedEnvironment) -> Result<Vec<ExportFile>, Exp
     let ports = host_ports(environment);
     let mut services = Map::new();
     let mut volumes = Map::new();
+    let mut secrets = Map::new();
+    let mut configs = Map::new();
     for service in &environment.services {
         for volume in &service.release.spec.volumes {
             volumes.insert(volume_name(service, &volume.name), json!({}));
@@ -36,10 +38,24 @@ pub fn compose(environment: &ExportedEnvironment) -> Result<Vec<ExportFile>, Exp
             ports.get(&service.name).copied(),
         );
         services.insert(service.name.to_string(), declared);
+        for (number, file) in service.release.spec.files.iter().enumerate() {
+            match &file.content {
+                FileContent::Secret { name } => {
+                    if let Some(reference) = references.get(&(service.name.clone(), name.clone())) {
+                        secrets.insert(reference.clone(), json!({"environment": reference}));
+                    }
+                }
+                FileContent::Text { text } => {
+                    configs.insert(config_name(service, number), json!({"content": escape(text)}));
+                }
+            }
+        }
     }
     let mut project = json!({"services": services, "networks": {"private": {}}});
-    if !volumes.is_empty() {
-        project["volumes"] = Value::Object(volumes);
+    for (section, things) in [("volumes", volumes), ("secrets", secrets), ("configs", configs)] {
+        if !things.is_empty() {
+            project[section] = Value::Object(things);
+        }
     }
     let mut files = vec![
         ExportFile {
@@ -90,6 +106,19 @@ fn declare(
     if let Some(command) = &spec.command {
         out["command"] = command.iter().map(|word| escape(word)).collect();
     }
+    if let Some(entrypoint) = &spec.entrypoint {
+        out["entrypoint"] = entrypoint.iter().map(|word| escape(word)).collect();
+    }
+    if let Some(user) = &spec.user {
+        out["user"] = escape(user).into();
+    }
+    if let Some(folder) = &spec.working_directory {
+        out["working_dir"] = escape(folder).into();
+    }
+    if !spec.aliases.is_empty() {
+        out["networks"] = json!({"private": {"aliases": spec.aliases}});
+    }
+    files(service, references, &mut out);
     let variables = variables(service, references);
     if !variables.is_empty() {
         out["environment"] = Value::Object(variables);
@@ -173,6 +202,34 @@ fn image(environment: &ExportedEnvironment, service: &ExportedService, out: &mut
     out["build"] = section;
 }
 
+fn config_name(service: &ExportedService, number: usize) -> String {
+    format!("{}-{number}", service.name)
+}
+
+/// Files, as secrets and configs of the project.
+fn files(service: &ExportedService, references: &BTreeMap<(Name, String), String>, out: &mut Value) {
+    let mut secrets = Vec::new();
+    let mut configs = Vec::new();
+    for (number, file) in service.release.spec.files.iter().enumerate() {
+        let source = match &file.content {
+            FileContent::Secret { name } => references.get(&(service.name.clone(), name.clone())).cloned(),
+            FileContent::Text { .. } => Some(config_name(service, number)),
+        };
+        let Some(source) = source else { continue };
+        let grant =
+            json!({"source": source, "target": escape(&file.path), "mode": format!("{:04o}", file.mode)});
+        match &file.content {
+            FileContent::Secret { .. } => secrets.push(grant),
+            FileContent::Text { .. } => configs.push(grant),
+        }
+    }
+    for (section, grants) in [("secrets", secrets), ("configs", configs)] {
+        if !grants.is_empty() {
+            out[section] = grants.into();
+        }
+    }
+}
+
 fn variables(service: &ExportedService, references: &BTreeMap<(Name, String), String>) -> Map<String, Value> {
     let spec = &service.release.spec;
     let mut out: Map<String, Value> = spec
@@ -180,7 +237,7 @@ fn variables(service: &ExportedService, references: &BTreeMap<(Name, String), St
         .iter()
         .map(|(name, value)| (name.clone(), escape(value).into()))
         .collect();
-    for secret in spec.secrets.keys() {
+    for secret in spec.secrets.keys().filter(|secret| !spec.is_file(secret)) {
         if let Some(reference) = references.get(&(service.name.clone(), secret.clone())) {
             let value = format!("${{{reference}:?set {reference} in the file .env}}");
             out.insert(secret.clone(), value.into());
@@ -349,5 +406,26 @@ fn notes(environment: &ExportedEnvironment, ports: &BTreeMap<Name, u16>) -> Stri
          nothing is rolled back.\n\
          - Volumes begin empty. To take the data along, copy it from Nonna's volumes, with the services stopped.\n",
     );
+    out.push_str(&commands(environment));
+    out
+}
+
+/// What nothing runs any more before a release.
+fn commands(environment: &ExportedEnvironment) -> String {
+    let mut out = String::new();
+    for service in &environment.services {
+        if let Some(release) = &service.release.spec.release {
+            let words: Vec<String> = release
+                .command
+                .iter()
+                .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
+                .collect();
+            out.push_str(&format!(
+                "- Nothing runs the release command. Before each new version: `docker compose run --rm {} {}`.\n",
+                service.name,
+                words.join(" ")
+            ));
+        }
+    }
     out
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{CAPABILITIES, ExportError, ExportFile, ExportedEnvironment, ExportedService, yaml};
-use crate::service::{Probe, Protocol, RestartPolicy, ServiceSpec, Strategy};
+use crate::service::{FileContent, FileMount, Probe, Protocol, RestartPolicy, ServiceSpec, Strategy};
 
 /// The longest name of a namespace.
 const MAX_NAMESPACE: usize = 63;
@@ -40,6 +40,7 @@ pub fn kubernetes(environment: &ExportedEnvironment) -> Result<Vec<ExportFile>, 
             namespace: &namespace,
         };
         objects.extend(make.claims());
+        objects.extend(make.config_maps());
         objects.push(make.deployment());
         objects.extend(make.service());
         objects.extend(make.ingress());
@@ -128,6 +129,11 @@ fn kustomization(environment: &ExportedEnvironment) -> Value {
     out
 }
 
+/// What the volume of a file is called.
+fn file_name(number: usize) -> String {
+    format!("file-{number}")
+}
+
 /// Makes the objects of one service.
 struct Maker<'a> {
     environment: &'a ExportedEnvironment,
@@ -196,17 +202,24 @@ impl Maker<'_> {
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
             "terminationGracePeriodSeconds": spec.stop_timeout_ms.div_ceil(1000),
         });
-        if !spec.volumes.is_empty() {
-            pod["volumes"] = spec
-                .volumes
-                .iter()
-                .map(|volume| {
-                    json!({
-                        "name": volume.name.as_str(),
-                        "persistentVolumeClaim": {"claimName": self.claim_name(&volume.name)},
-                    })
+        let mut volumes: Vec<Value> = spec
+            .volumes
+            .iter()
+            .map(|volume| {
+                json!({
+                    "name": volume.name.as_str(),
+                    "persistentVolumeClaim": {"claimName": self.claim_name(&volume.name)},
                 })
-                .collect();
+            })
+            .collect();
+        volumes.extend(
+            spec.files
+                .iter()
+                .enumerate()
+                .map(|(number, file)| self.file_volume(number, file)),
+        );
+        if !volumes.is_empty() {
+            pod["volumes"] = volumes.into();
         }
         let strategy = match spec.strategy {
             Strategy::Rolling => json!({
@@ -261,12 +274,23 @@ impl Maker<'_> {
         if let Some(port) = spec.port {
             out["ports"] = json!([{"name": "main", "containerPort": port, "protocol": "TCP"}]);
         }
-        if !spec.volumes.is_empty() {
-            out["volumeMounts"] = spec
-                .volumes
-                .iter()
-                .map(|volume| json!({"name": volume.name.as_str(), "mountPath": volume.path}))
-                .collect();
+        if let Some(entrypoint) = &spec.entrypoint {
+            out["command"] = entrypoint.iter().map(|word| escape(word)).collect();
+        }
+        if let Some(folder) = &spec.working_directory {
+            out["workingDir"] = folder.as_str().into();
+        }
+        self.user(&mut out);
+        let mut mounts: Vec<Value> = spec
+            .volumes
+            .iter()
+            .map(|volume| json!({"name": volume.name.as_str(), "mountPath": volume.path}))
+            .collect();
+        mounts.extend(spec.files.iter().enumerate().map(|(number, file)| {
+            json!({"name": file_name(number), "mountPath": file.path, "subPath": "file", "readOnly": true})
+        }));
+        if !mounts.is_empty() {
+            out["volumeMounts"] = mounts.into();
         }
         if let Some(probe) = self.probe() {
             let health = &spec.health;
@@ -286,6 +310,54 @@ impl Maker<'_> {
         out
     }
 
+    /// Kubernetes knows users by number only.
+    fn user(&self, out: &mut Value) {
+        let Some(user) = &self.spec().user else { return };
+        let (user, group) = user.split_once(':').unwrap_or((user, ""));
+        for (field, text) in [("runAsUser", user), ("runAsGroup", group)] {
+            if let Ok(number) = text.parse::<u32>() {
+                out["securityContext"][field] = number.into();
+            }
+        }
+    }
+
+    fn config_map_name(&self, number: usize) -> String {
+        format!("{}-{}", self.name(), file_name(number))
+    }
+
+    /// The volume that has a file of a secret or a text.
+    fn file_volume(&self, number: usize, file: &FileMount) -> Value {
+        match &file.content {
+            FileContent::Secret { name } => json!({
+                "name": file_name(number),
+                "secret": {
+                    "secretName": self.secret_name(),
+                    "defaultMode": file.mode,
+                    "items": [{"key": name, "path": "file"}],
+                },
+            }),
+            FileContent::Text { .. } => json!({
+                "name": file_name(number),
+                "configMap": {"name": self.config_map_name(number), "defaultMode": file.mode},
+            }),
+        }
+    }
+
+    fn config_maps(&self) -> Vec<Value> {
+        let texts = self.spec().files.iter().enumerate();
+        texts
+            .filter_map(|(number, file)| match &file.content {
+                FileContent::Text { text } => Some(json!({
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "metadata": self.metadata(&self.config_map_name(number)),
+                    "data": {"file": text},
+                })),
+                FileContent::Secret { .. } => None,
+            })
+            .collect()
+    }
+
     fn variables(&self) -> Vec<Value> {
         let spec = self.spec();
         let mut out = Vec::new();
@@ -295,7 +367,7 @@ impl Maker<'_> {
         for (name, value) in &spec.variables {
             out.push(json!({"name": name, "value": escape(value)}));
         }
-        for name in spec.secrets.keys() {
+        for name in spec.secrets.keys().filter(|name| !spec.is_file(name)) {
             let reference = json!({"name": self.secret_name(), "key": name});
             out.push(json!({"name": name, "valueFrom": {"secretKeyRef": reference}}));
         }

@@ -342,3 +342,86 @@ proptest! {
         prop_assert_eq!(container["args"][1].as_str(), Some(&*escaped(&word)));
     }
 }
+
+/// The files of an export, as a folder that is deployed again.
+struct Exported(Vec<ExportFile>);
+
+impl crate::folder::Folder for Exported {
+    fn text(&self, path: &str) -> Result<Option<String>, String> {
+        Ok(self
+            .0
+            .iter()
+            .find(|file| file.path == path)
+            .map(|file| file.contents.clone()))
+    }
+}
+
+#[test]
+fn what_compose_says_is_read_again_with_the_same_meaning() {
+    use crate::service::{FileContent, FileMount};
+    let mut before = environment(MANIFEST);
+    let db = &mut before.services[1].release.spec;
+    assert_eq!(db.port, Some(5432));
+    db.secrets.insert("db_password".into(), 1);
+    db.entrypoint = Some(vec!["docker-entrypoint.sh".into(), "$x".into()]);
+    db.user = Some("999:999".into());
+    db.working_directory = Some("/srv".into());
+    db.aliases = vec!["my_db".into()];
+    db.files = vec![
+        FileMount {
+            path: "/run/secrets/db-password".into(),
+            content: FileContent::Secret {
+                name: "db_password".into(),
+            },
+            mode: 0o444,
+        },
+        FileMount {
+            path: "/etc/app.conf".into(),
+            content: FileContent::Text {
+                text: "a = ${b}\nc\n".into(),
+            },
+            mode: 0o400,
+        },
+    ];
+    let variables = |name: &str| Some(format!("value of {name}")).filter(|_| !name.ends_with("_PORT"));
+    let ask = crate::folder::Ask {
+        compose: Some("compose.yaml"),
+        variables: &variables,
+        ..crate::folder::Ask::default()
+    };
+    let after = crate::folder::declare(&Exported(compose(&before).unwrap()), &ask)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    for (old, new) in before.services.iter().zip(&after.services) {
+        let spec = &old.release.spec;
+        assert_eq!(old.name, new.name);
+        assert_eq!(spec.command, new.command, "{}", old.name);
+        assert_eq!(spec.entrypoint, new.entrypoint);
+        assert_eq!(
+            (&spec.user, &spec.working_directory),
+            (&new.user, &new.working_directory)
+        );
+        assert_eq!(spec.aliases, new.aliases);
+        assert_eq!(spec.resources, new.resources, "{}", old.name);
+        assert_eq!(spec.restart, new.restart);
+        assert_eq!(new.replicas.unwrap_or(1), old.replicas);
+        for (name, value) in &spec.variables {
+            assert_eq!(new.variables.get(name), Some(value), "{name}");
+        }
+        let paths: Vec<&String> = spec.volumes.iter().map(|volume| &volume.path).collect();
+        assert_eq!(
+            paths,
+            new.volumes.iter().map(|volume| &volume.path).collect::<Vec<_>>()
+        );
+        let contents = |files: &[FileMount]| -> std::collections::BTreeSet<(String, u32)> {
+            files.iter().map(|file| (file.path.clone(), file.mode)).collect()
+        };
+        assert_eq!(contents(&spec.files), contents(&new.files));
+    }
+    let db = &after.services[1];
+    assert!(!db.variables.contains_key("db_password"), "it is a file");
+    let text = FileContent::Text {
+        text: "a = ${b}\nc\n".into(),
+    };
+    assert!(db.files.iter().any(|file| file.content == text), "{:?}", db.files);
+    assert_eq!(after.services[2].port.number(), Some(8080));
+}

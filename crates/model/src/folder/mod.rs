@@ -14,6 +14,7 @@
 //!   what `nonna.toml` says of a service wins, field by field.
 
 mod app_json;
+mod compose;
 mod procfile;
 mod yaml;
 
@@ -225,10 +226,64 @@ pub fn declare(folder: &dyn Folder, ask: &Ask<'_>) -> Result<Declared, Problems>
         folder,
         words: RefCell::default(),
     };
-    native(&recorder, ask)
+    match ask.compose.map(str::to_owned).or_else(|| only_compose(folder)) {
+        Some(path) => compose::declare(&recorder, ask, &path),
+        None => {
+            let mut declared = native(&recorder, ask)?;
+            let said = !declared.words.manifest.is_empty();
+            if let Some(path) = compose::NAMES.iter().find(|path| !said && folder.has(path)) {
+                declared.notes.push(format!(
+                    "{}: this file is not read; `nonna deploy {path}` deploys it",
+                    recorder.shown(path)
+                ));
+            }
+            Ok(declared)
+        }
+    }
 }
 
-/// Reads `nonna.toml` alone, with the services of the Procfile known to it:
+/// Files beside which a Compose file is not all that a folder has.
+const OTHERS: [&str; 30] = [
+    FILE_NAME,
+    PROCFILE,
+    APP_JSON,
+    "Dockerfile",
+    "package.json",
+    "requirements.txt",
+    "pyproject.toml",
+    "Pipfile",
+    "setup.py",
+    "manage.py",
+    "main.py",
+    "app.py",
+    "Gemfile",
+    "config.ru",
+    "go.mod",
+    "Cargo.toml",
+    "composer.json",
+    "index.php",
+    "pom.xml",
+    "build.gradle",
+    "build.gradle.kts",
+    "mix.exs",
+    "deno.json",
+    "deno.jsonc",
+    "bun.lockb",
+    "global.json",
+    "index.html",
+    "public/index.html",
+    "mkdocs.yml",
+    "hugo.toml",
+];
+
+/// The Compose file of a folder that has nothing else to deploy.
+fn only_compose(folder: &dyn Folder) -> Option<String> {
+    let path = compose::NAMES.iter().find(|path| folder.has(path))?;
+    let alone = !OTHERS.iter().any(|other| folder.has(other));
+    alone.then(|| (*path).to_owned())
+}
+
+/// Reads `nonna.toml` alone (or the name in a lone Compose file), with the services of the Procfile known to it:
 /// for commands that ask only for the project's name or its environments. A
 /// Procfile with mistakes is as good as none.
 ///
@@ -240,7 +295,15 @@ pub fn manifest(folder: &dyn Folder) -> Result<Manifest, Problems> {
         words: RefCell::default(),
     };
     let Some(text) = recorder.text(FILE_NAME)? else {
-        return Ok(Manifest::default());
+        // A Compose file may name the project. Its mistakes are told when it
+        // is deployed.
+        let named = only_compose(folder).and_then(|path| {
+            let ask = Ask::default();
+            compose::declare(&recorder, &ask, &path).ok()?.project
+        });
+        let mut manifest = Manifest::default();
+        manifest.project = named;
+        return Ok(manifest);
     };
     let procfile = recorder
         .text(PROCFILE)

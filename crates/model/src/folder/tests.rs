@@ -8,7 +8,7 @@ use super::{Ask, Declared, Folder, SecretFrom, Words, declare};
 use crate::manifest::{DeclaredPort, Problems};
 
 /// A folder of these files.
-pub(super) struct Files(pub(super) BTreeMap<String, String>);
+pub(super) struct Files(BTreeMap<String, String>);
 
 impl Files {
     pub(super) fn new(files: &[(&str, &str)]) -> Self {

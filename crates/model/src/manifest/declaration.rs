@@ -164,6 +164,10 @@ impl ServiceDeclaration {
         ServiceSpec {
             push: self.push.clone().filter(|_| matches!(source, Source::Build(_))),
             source,
+            folder: match &self.source {
+                DeclaredSource::Folder { path, .. } if path != "." => Some(path.clone()),
+                _ => None,
+            },
             command: self.command.clone(),
             entrypoint: self.entrypoint.clone(),
             user: self.user.clone(),

@@ -186,8 +186,8 @@ impl Runtime for LateRuntime {
             .await
     }
 
-    async fn remove_jobs(&self, service: &ServiceId) -> Result<()> {
-        self.get()?.remove_jobs(service).await
+    async fn remove_jobs(&self, service: &ServiceId, job: Option<Job>) -> Result<()> {
+        self.get()?.remove_jobs(service, job).await
     }
 
     async fn exec(

@@ -552,9 +552,11 @@ impl Runtime for FakeRuntime {
         Ok(code)
     }
 
-    async fn remove_jobs(&self, service: &ServiceId) -> Result<()> {
-        let mut world = self.call(format!("remove_jobs {service}"))?;
-        world.jobs.retain(|(owner, ..), _| owner != service);
+    async fn remove_jobs(&self, service: &ServiceId, job: Option<Job>) -> Result<()> {
+        let mut world = self.call(format!("remove_jobs {service} {job:?}"))?;
+        world
+            .jobs
+            .retain(|(owner, _, what), _| owner != service || job.is_some_and(|job| job != *what));
         Ok(())
     }
 

@@ -110,7 +110,7 @@ fn select<'d>(declared: &'d [ServiceDeclaration], args: &DesiredArgs) -> Result<
     {
         let known: Vec<&str> = declared.iter().map(|service| service.name.as_str()).collect();
         return Err(Failure::usage_hint(
-            format!("There is no service `{unknown}` in the manifest."),
+            format!("There is no service `{unknown}` in what is to be deployed."),
             format!("There is: {}.", known.join(", ")),
         ));
     }
@@ -159,7 +159,7 @@ async fn send(
                 service.name
             ),
         )
-        .hint("Mend `source` in nonna.toml.")
+        .hint("Mend `source` in nonna.toml, or `context` in the Compose file.")
         .into());
     }
     let scanned = scan(folder, options)?;

@@ -17,6 +17,7 @@
 
 pub mod diagnosis;
 pub mod isolation;
+pub mod jobs;
 pub mod lifecycle;
 pub mod limits;
 pub mod logs;
@@ -96,6 +97,10 @@ macro_rules! runtime_suite {
             sessions::a_command_can_be_cancelled
             sessions::nothing_runs_in_a_service_without_replicas
             sessions::a_one_off_command_leaves_nothing_behind
+            jobs::a_job_ends_with_its_exit_code_and_its_output_is_passed_on
+            jobs::a_job_that_is_not_there_fails
+            jobs::a_job_that_was_cut_off_is_gone_on_with
+            jobs::a_job_can_be_cancelled
         );
     };
     (@tests $fixture:expr; $($module:ident :: $case:ident)+) => {
@@ -129,6 +134,7 @@ macro_rules! runtime_suite_real {
             sessions::a_terminal_has_the_size_it_was_given
             sessions::standard_error_is_kept_apart
             sessions::much_output_arrives_whole
+            jobs::files_are_in_place_before_anything_runs
         );
     };
 }
