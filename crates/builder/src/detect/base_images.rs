@@ -10,6 +10,15 @@ pub const NODES: [&str; 4] = ["22", "24", "20", "18"];
 /// starts at once.
 pub const BUSYBOX: &str = "busybox:latest";
 
+/// What serves the pages that a build made.
+pub const NGINX: &str = "nginx:stable-alpine";
+
+/// The image of a release of Bun.
+#[must_use]
+pub fn bun(version: &str) -> String {
+    format!("oven/bun:{version}-slim")
+}
+
 /// The image of a release of Python.
 #[must_use]
 pub fn python(version: &str) -> String {

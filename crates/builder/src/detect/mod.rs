@@ -22,6 +22,7 @@ mod start;
 mod static_site;
 mod tree;
 mod version;
+mod web_server;
 mod writer;
 
 #[cfg(test)]

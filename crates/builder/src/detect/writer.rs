@@ -214,11 +214,16 @@ impl<'s> Writer<'s> {
     /// Ends the image: its user, its port and its command. `user` must be one
     /// without rights.
     pub(super) fn finish(self, user: &str, start: Start, rule: impl Into<String>) -> Written {
+        match self.settings.overrides.start.clone() {
+            Some(line) => self.finish_as_is(user, Start::from_line(&line), overruled("start")),
+            None => self.finish_as_is(user, start, rule),
+        }
+    }
+
+    /// The same for an image that only one command can start.
+    pub(super) fn finish_as_is(self, user: &str, start: Start, rule: impl Into<String>) -> Written {
         let port = self.settings.port();
-        let (start, rule) = match &self.settings.overrides.start {
-            Some(line) => (Start::from_line(line), overruled("start")),
-            None => (start, rule.into()),
-        };
+        let rule = rule.into();
         let mut text = self.text;
         text.push_str(&format!("USER {user}\nEXPOSE {port}\n{}\n", start.cmd()));
         Written {
