@@ -26,6 +26,8 @@ mod web_server;
 mod writer;
 
 #[cfg(test)]
+mod any_tree;
+#[cfg(test)]
 mod tests;
 
 use nonna_engine::{Code, Error, Result};
@@ -172,10 +174,9 @@ pub fn detect(tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
             )
         };
         plan.notes.push(format!(
-            "{} was recognised too (by {}), but {why}; `build.language = \"{}\"` in nonna.toml would decide otherwise",
+            "{} was recognised too (by {}), but {why}; a Dockerfile, or another `source` in nonna.toml, decides otherwise",
             other.name(),
             sign.found,
-            other.name()
         ));
     }
     Ok(plan)

@@ -42,8 +42,7 @@ pub fn markdown() -> String {
         out.push_str(&format!("{}. {}\n", number + 1, strength.about()));
     }
     out.push_str(
-        "\nAmong equals, the one that stands first in the table. `nonna build --explain` says what else was \
-         recognised, and `build.language` in `nonna.toml` decides otherwise.\n",
+        "\nAmong equals, the one that stands first in the table. The build says what else was recognised.\n",
     );
     for detector in DETECTORS {
         section(&mut out, detector.name(), &detector.reference());
@@ -56,22 +55,12 @@ const INTRODUCTION: &str = "\
 # Languages
 A folder with a `Dockerfile` is built with it. Any other folder is looked at, and
 what Nonna finds out decides how it is built: nothing is written into your folder.
+Every build begins with the plan in words: what was found, which rule decided,
+which versions, what installs, what builds, and what will be started.
 
-```sh
-nonna build --explain          # what was found, which rule decided, what will run
-nonna build --explain --json   # the same for programs, with the Dockerfile
-```
-
-Each of these can be overruled in [`nonna.toml`](manifest.md):
-
-```toml
-[services.web.build]
-language = \"node\"                # which detector plans
-install = \"npm ci\"               # in place of the install command; \"\": none
-command = \"npm run build\"        # in place of the build command; \"\": none
-start = \"node server.js\"         # in place of the start command
-output = \"dist\"                  # serve this folder as a static site once it is built
-```
+What overrules it: a line `web: COMMAND` in a `Procfile` is the start command, a
+version file is the version, `source` in [`nonna.toml`](manifest.md) is the folder
+that is looked at, and a `Dockerfile` is the whole plan.
 
 Every image runs as a user without rights, holds neither compilers nor development
 dependencies, and starts the app itself, with no shell around it, so that it gets
@@ -79,14 +68,14 @@ dependencies, and starts the app itself, with no shell around it, so that it get
 The app is given `PORT` and has to listen on `0.0.0.0:$PORT`.
 
 The caches belong to the service, not to a lockfile: what has stayed the same is not
-fetched again when the lockfile changes.
+fetched again when the lockfile changes. See [builds](builds.md).
 
 ## What is recognised
 ";
 
 fn section(out: &mut String, name: &str, about: &Reference) {
     out.push_str(&format!("\n## {}\n", about.title));
-    out.push_str(&format!("`build.language = \"{name}\"`\n"));
+    out.push_str(&format!("The build calls it `{name}`.\n"));
     table(
         out,
         ["package manager", "decided by", "installs with"],
@@ -142,4 +131,19 @@ fn anchor(title: &str) -> String {
             _ => None,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn the_documentation_says_what_the_detectors_do() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/languages.md");
+        let stands = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(
+            stands == super::markdown(),
+            "docs/languages.md is not what the detectors say: run `cargo run -p nonna-builder --example languages-docs`"
+        );
+    }
 }

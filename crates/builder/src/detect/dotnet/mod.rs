@@ -88,7 +88,6 @@ impl Detector for DotNet {
             caches: "NuGet's packages.".into(),
             notes: vec![
                 "Projects for tests (`IsTestProject`, Microsoft.NET.Test.Sdk) are never started.".into(),
-                "A `build.command` of your own publishes into `/out`.".into(),
             ],
         }
     }

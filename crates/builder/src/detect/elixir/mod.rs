@@ -76,7 +76,6 @@ impl Detector for Elixir {
                 "A Phoenix app needs the secret `SECRET_KEY_BASE` when it runs (`mix phx.gen.secret` makes one), and `PHX_HOST`.".into(),
                 "Migrations are the app's: a line such as `release: bin/migrate` in the Procfile.".into(),
                 "In an umbrella (`apps/`), mix.exs has to name the release.".into(),
-                "A `build.command` of your own puts the release into `/out/app`.".into(),
             ],
         }
     }

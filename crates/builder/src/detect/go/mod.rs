@@ -83,7 +83,7 @@ impl Detector for Go {
             ]],
             version: format!(
                 "`.go-version`, `mise.toml`, `.tool-versions` (`golang`), then the newest of the `go` and `toolchain` \
-                 lines. A `go` line is the least that is needed: an older one is built with Go {GO}."
+                 lines. A `go` line is the least that is needed: one before 1.20 is built with Go {GO}."
             ),
             start: vec![
                 "`web` in the `Procfile`: `bin/NAME` is the program of `cmd/NAME`".into(),
@@ -103,7 +103,6 @@ impl Detector for Go {
             notes: vec![
                 "Every main package at the top and below `cmd/` is built, so that other lines of the Procfile find theirs.".into(),
                 "Files that are no Go source (templates, static files, migrations) stand beside the program as they stand in the source.".into(),
-                "A `build.command` of your own puts its programs into `/out/bin`.".into(),
             ],
         }
     }

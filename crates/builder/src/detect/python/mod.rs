@@ -40,7 +40,33 @@ impl Detector for Python {
     fn reference(&self) -> Reference {
         Reference {
             title: "Python",
-            ..Reference::default()
+            managers: vec![[
+                "pip".into(),
+                "`requirements.txt`, else `pyproject.toml`".into(),
+                "`pip install -r`, into an environment that the image takes".into(),
+            ]],
+            frameworks: vec![
+                [
+                    "Django".into(),
+                    "`manage.py`".into(),
+                    "`collectstatic` where WhiteNoise serves; gunicorn, uvicorn …, else its development server".into(),
+                ],
+                [
+                    "Flask, FastAPI, Starlette, Quart, Litestar, Bottle".into(),
+                    "the package, and an app object or a factory".into(),
+                    "the server among the requirements".into(),
+                ],
+            ],
+            version: "`.python-version`, `runtime.txt`, `mise.toml`, `.tool-versions`, then `requires-python`.".into(),
+            start: vec![
+                "`web` in the `Procfile`".into(),
+                "Django".into(),
+                "an app object".into(),
+                SCRIPTS.join(", "),
+            ],
+            images: "`python:VERSION-slim` builds and runs.".into(),
+            caches: "pip's downloads and wheels.".into(),
+            notes: Vec::new(),
         }
     }
 
