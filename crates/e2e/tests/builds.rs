@@ -288,6 +288,34 @@ fn clearing_the_cache_removes_only_what_this_installation_made() -> anyhow::Resu
     Ok(())
 }
 
+#[test]
+fn a_service_may_give_its_builds_less_time() -> anyhow::Result<()> {
+    let nonna = Installation::start()?;
+    let salt = unique("time");
+    let app = |step: &str, timeout: &str| {
+        let manifest = format!("project = \"app\"\n[services.web]\nbuild_timeout = \"{timeout}\"\n");
+        nonna.project(
+            "app",
+            &[
+                ("Dockerfile", &serving(step)),
+                ("index.html", "hello"),
+                ("nonna.toml", &manifest),
+            ],
+        )
+    };
+    app(&format!("RUN echo {salt}"), "5m")?;
+    nonna.nonna_in("app", &["deploy"])?.ok()?;
+    // Another time is no other source: nothing is built.
+    app(&format!("RUN echo {salt}"), "4m")?;
+    let again = nonna.nonna_in("app", &["deploy"])?.ok()?;
+    assert!(!again.stderr.contains("[build"), "{again:?}");
+    app(&format!("RUN echo {salt} && sleep 300"), "2s")?;
+    let stopped = nonna.nonna_in("app", &["deploy"])?.failed_with("build_limit")?;
+    assert!(stopped.stderr.contains("longer than 2 s"), "{stopped:?}");
+    assert_eq!(served(&nonna, "/")?, "hello");
+    Ok(())
+}
+
 /// What a run of `nonna gc` removed, or would: kind and name, in order.
 fn collected(nonna: &Installation, arguments: &[&str]) -> anyhow::Result<Vec<(String, String)>> {
     let mut all = vec!["gc", "--json"];

@@ -56,6 +56,7 @@ fn spec() -> impl Strategy<Value = ServiceSpec> {
                     dockerfile: None,
                     target: None,
                     arguments: BTreeMap::new(),
+                    timeout_ms: None,
                 })
             } else {
                 Source::Image {

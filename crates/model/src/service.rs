@@ -38,6 +38,22 @@ pub struct BuildSource {
     /// Build arguments (not for secrets: they stay in the image's history).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<String, String>,
+    /// Milliseconds a build may take, where that is less than the server
+    /// allows. It changes nothing of what is built: [`BuildSource::inputs`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+impl BuildSource {
+    /// Only what decides what is built: two sources with the same inputs are
+    /// the same image.
+    #[must_use]
+    pub fn inputs(&self) -> Self {
+        Self {
+            timeout_ms: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// Where every image that is built for a service is put beside the machine it
@@ -399,6 +415,7 @@ mod tests {
             dockerfile: None,
             target: None,
             arguments: BTreeMap::new(),
+            timeout_ms: None,
         }));
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<ServiceSpec>(&text).unwrap(), spec);

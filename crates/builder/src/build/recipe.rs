@@ -92,7 +92,7 @@ impl Recipe {
         };
         add(GENERATION.as_bytes());
         // Plain data: it can be serialised, and always in the same way.
-        add(&serde_json::to_vec(&request.source).unwrap_or_default());
+        add(&serde_json::to_vec(&request.source.inputs()).unwrap_or_default());
         if self.dockerfile.generated {
             for file in &self.layout.extra {
                 add(file.path.as_bytes());

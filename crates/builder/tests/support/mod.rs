@@ -141,6 +141,7 @@ impl Bench {
                 dockerfile: None,
                 target: None,
                 arguments: Default::default(),
+                timeout_ms: None,
             },
             port: Some(8080),
             timeout: Duration::from_secs(300),

@@ -177,7 +177,10 @@ async fn build(
         source: source.clone(),
         cache: release.spec.push.as_ref().map(nonna_model::service::Push::cache),
         port: release.spec.port,
-        timeout: run.engine.limits.timeout,
+        timeout: source
+            .timeout_ms
+            .map_or(run.engine.limits.timeout, Duration::from_millis)
+            .min(run.engine.limits.timeout),
         output_limit: run.engine.limits.output,
         no_cache,
     };

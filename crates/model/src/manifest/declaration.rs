@@ -26,6 +26,8 @@ pub enum DeclaredSource {
         target: Option<String>,
         /// Build arguments.
         arguments: BTreeMap<String, String>,
+        /// Milliseconds a build may take; `None`: as the server says.
+        timeout_ms: Option<u64>,
     },
     /// An image that exists already.
     Image {
@@ -47,12 +49,14 @@ impl DeclaredSource {
                 dockerfile,
                 target,
                 arguments,
+                timeout_ms,
                 ..
             } => Source::Build(BuildSource {
                 context: context.into(),
                 dockerfile: dockerfile.clone(),
                 target: target.clone(),
                 arguments: arguments.clone(),
+                timeout_ms: *timeout_ms,
             }),
         }
     }

@@ -148,6 +148,15 @@ pub(super) static SERVICE: &[Field] = &[
         schema: arguments_schema,
     },
     Field {
+        name: "build_timeout",
+        kind: "duration",
+        about: "The longest a build may take, where that is less than the server's setting `build.timeout`.",
+        default: "as the server says",
+        example: "\"10m\"",
+        aliases: &[],
+        schema: duration_schema,
+    },
+    Field {
         name: "image",
         kind: "image reference",
         about: "An image that exists already, in place of `source`.",

@@ -82,6 +82,7 @@ fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> S
             dockerfile: fields.dockerfile.as_ref().map(|path| path.value.clone()),
             target: fields.target.as_ref().map(|stage| stage.value.clone()),
             arguments: values(&fields.build_arguments),
+            timeout_ms: fields.build_timeout_ms.as_ref().map(|time| time.value),
         },
     };
     // A database does not bear two processes on one volume, and an image with
@@ -289,6 +290,12 @@ fn check_source(fields: &Fields, report: &mut Report<'_>) {
         report.add(
             &argument.at,
             "`build_arguments` are for services that are built, and this one has an `image`",
+        );
+    }
+    if let Some(timeout) = &fields.build_timeout_ms {
+        report.add(
+            &timeout.at,
+            "`build_timeout` is for services that are built, and this one has an `image`",
         );
     }
 }

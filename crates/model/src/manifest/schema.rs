@@ -37,7 +37,13 @@ pub fn schema() -> Value {
 fn service() -> Value {
     let mut service = object(SERVICE);
     if let Some(service) = service.as_object_mut() {
-        let only_built = ["source", "dockerfile", "target", "build_arguments"];
+        let only_built = [
+            "source",
+            "dockerfile",
+            "target",
+            "build_arguments",
+            "build_timeout",
+        ];
         service.insert(
             "dependentSchemas".into(),
             json!({"image": {"not": {"anyOf": only_built.map(|name| json!({"required": [name]}))}}}),

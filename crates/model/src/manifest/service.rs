@@ -34,6 +34,7 @@ pub(super) struct Fields {
     pub(super) dockerfile: Option<At<String>>,
     pub(super) target: Option<At<String>>,
     pub(super) build_arguments: BTreeMap<String, At<String>>,
+    pub(super) build_timeout_ms: Option<At<u64>>,
     pub(super) image: Option<At<String>>,
     pub(super) push: Option<At<String>>,
     pub(super) push_required: Option<At<bool>>,
@@ -78,6 +79,7 @@ impl Fields {
             dockerfile: pick(&base.dockerfile, &over.dockerfile),
             target: pick(&base.target, &over.target),
             build_arguments: merge(&base.build_arguments, &over.build_arguments),
+            build_timeout_ms: pick(&base.build_timeout_ms, &over.build_timeout_ms),
             image: pick(&base.image, &over.image),
             push: pick(&base.push, &over.push),
             push_required: pick(&base.push_required, &over.push_required),
@@ -113,6 +115,7 @@ impl Fields {
             base.build_arguments.clear();
             base.push = None;
             base.push_required = None;
+            base.build_timeout_ms = None;
         }
         if over.source.is_some() || over.dockerfile.is_some() || over.target.is_some() {
             base.image = None;
@@ -144,6 +147,7 @@ pub(super) fn read(table: &DeTable<'_>, of: &str, report: &mut Report<'_>) -> Fi
                     );
             }
             "target" => fields.target = report.checked(&entry, "a string", check_target),
+            "build_timeout" => fields.build_timeout_ms = report.duration(&entry, 1000),
             "build_arguments" => {
                 fields.build_arguments = report.variables(&entry, value::check_argument_name);
             }

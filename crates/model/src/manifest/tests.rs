@@ -44,7 +44,8 @@ fn no_file_is_one_service_built_from_the_folder() {
                 path: ".".into(),
                 dockerfile: None,
                 target: None,
-                arguments: BTreeMap::new()
+                arguments: BTreeMap::new(),
+                timeout_ms: None,
             }
         );
         let spec = services[0].spec(

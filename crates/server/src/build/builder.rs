@@ -96,7 +96,7 @@ impl QueuedBuilder {
 /// What tells one source from another, as the store keeps it.
 pub(crate) fn source_digest(source: &BuildSource, port: Option<u16>) -> String {
     // The port is in it because detection writes it into the image.
-    let text = serde_json::to_vec(&(source, port)).unwrap_or_default();
+    let text = serde_json::to_vec(&(source.inputs(), port)).unwrap_or_default();
     HEXLOWER.encode(&Sha256::digest(&text))
 }
 
