@@ -123,15 +123,12 @@ impl Ledger {
         changed |= before != self.known.len();
         for id in of_build(records, built) {
             // The first who made it keeps it.
-            if !self.known.contains_key(&id) {
+            if let std::collections::btree_map::Entry::Vacant(new) = self.known.entry(id) {
                 changed = true;
-                self.known.insert(
-                    id,
-                    Known {
-                        service: built.service.clone(),
-                        owner: built.owner.clone(),
-                    },
-                );
+                new.insert(Known {
+                    service: built.service.clone(),
+                    owner: built.owner.clone(),
+                });
             }
         }
         if changed { self.write() } else { Ok(()) }

@@ -453,7 +453,7 @@ mod tests {
                     || facts.services.get(&c.service).is_some_and(|s| s.busy))
                 .map(|c| c.size)
                 .sum();
-            prop_assert!(free <= policy.cache_size.max(0) + forced);
+            prop_assert!(free <= policy.cache_size + forced);
         }
     }
 }

@@ -161,7 +161,7 @@ pub async fn contexts_that_are_not_kept_go_and_a_dry_run_tells_which(fixture: Fi
         .retain_contexts(&keep, Duration::ZERO, true)
         .await
         .unwrap();
-    assert_eq!(would.names, [second.context.clone()]);
+    assert_eq!(would.names, std::slice::from_ref(&second.context));
     let gone = storage
         .retain_contexts(&keep, Duration::ZERO, false)
         .await

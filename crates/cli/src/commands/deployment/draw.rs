@@ -139,7 +139,7 @@ impl<'p> Drawing<'p> {
                 running,
             } => self.message(*step, &words::queued(*position, *running)),
             EventKind::BuildOutput { step, line } | EventKind::JobOutput { step, line } => {
-                self.output(*step, line)
+                self.output(*step, line);
             }
             EventKind::ReplicaStarted { step, release, index } => {
                 self.message(

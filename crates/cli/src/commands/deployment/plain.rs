@@ -46,7 +46,7 @@ impl<'p> Lines<'p> {
                 running,
             } => self.say(*step, &words::queued(*position, *running)),
             EventKind::BuildOutput { step, line } | EventKind::JobOutput { step, line } => {
-                self.say(*step, &format!("| {line}"))
+                self.say(*step, &format!("| {line}"));
             }
             EventKind::ReplicaStarted { step, release, index } => {
                 self.say(*step, &format!("replica {index} of {release} runs"));
