@@ -53,6 +53,9 @@ impl Watch {
             killed: false,
             ticks: tokio::time::interval(EVERY),
         };
+        // Looks in quick succession would see the same thing.
+        this.ticks
+            .set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         this.free_at_first = this.space().map(|(free, _)| free);
         this
     }

@@ -123,6 +123,7 @@ pub(super) fn build(loader: &mut Loader<'_, '_>, node: &Node) -> Option<Declared
                 dockerfile: None,
                 target: None,
                 arguments: BTreeMap::new(),
+                timeout_ms: None,
             });
         }
         Value::Map(_) => {
@@ -191,6 +192,7 @@ pub(super) fn build(loader: &mut Loader<'_, '_>, node: &Node) -> Option<Declared
         dockerfile: out.1,
         target: out.2,
         arguments: out.3,
+        timeout_ms: None,
     })
 }
 

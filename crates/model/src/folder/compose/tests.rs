@@ -68,6 +68,7 @@ fn summary(declared: &Declared) -> String {
                 dockerfile,
                 target,
                 arguments,
+                ..
             } => format!("folder {path} {dockerfile:?} {target:?} {arguments:?}"),
         };
         let _ = writeln!(
