@@ -150,7 +150,7 @@ fn process_types_are_built_once_and_scaled_by_themselves_after_a_release_command
         &installation,
         "four",
         "true",
-        &[("Procfile", "web: /app $PORT\n")],
+        &[("Procfile", "web: /app $PORT\n"), ("nonna.toml", slow)],
     )?;
     nonna(&installation, &["deploy"])?.ok()?;
     assert_eq!(running(&installation)?, counts(&[("web", 1)]));

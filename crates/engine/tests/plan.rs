@@ -15,10 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use nonna_engine::plan::plan;
 use nonna_model::observed::{Observed, ObservedReplica, ObservedVolume, ReplicaState};
 use nonna_model::plan::{
-    Action, CurrentRelease, DesiredEnvironment, DesiredService, Plan, Scope, StepKind, Target,
+    Action, CurrentRelease, DesiredEnvironment, DesiredService, Job, Plan, Scope, StepId, StepKind, Target,
 };
 use nonna_model::release::{Release, ReleaseState};
-use nonna_model::service::{BuildSource, Source, Strategy as RollOut, VolumeMount};
+use nonna_model::service::{BuildSource, JobSpec, Source, Strategy as RollOut, VolumeMount};
 use nonna_model::{EnvironmentId, Name, OrganizationId, ProjectId, ReleaseNumber, ServiceId, ServiceSpec};
 use proptest::prelude::*;
 
@@ -41,6 +41,13 @@ fn name(index: usize) -> Name {
     format!("service-{index}").parse().unwrap()
 }
 
+fn job() -> JobSpec {
+    JobSpec {
+        command: vec!["migrate".into()],
+        timeout_ms: 1000,
+    }
+}
+
 fn spec() -> impl Strategy<Value = ServiceSpec> {
     (
         0..3_u8,
@@ -48,35 +55,40 @@ fn spec() -> impl Strategy<Value = ServiceSpec> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
+        (any::<bool>(), any::<bool>()),
     )
-        .prop_map(|(content, built, volume, recreate, port)| {
-            let mut spec = ServiceSpec::new(if built {
-                Source::Build(BuildSource {
-                    context: format!("sha256:{content:064}"),
-                    dockerfile: None,
-                    target: None,
-                    arguments: BTreeMap::new(),
-                    timeout_ms: None,
-                })
-            } else {
-                Source::Image {
-                    reference: format!("image:{content}"),
-                }
-            });
-            if volume {
-                spec.volumes.push(VolumeMount {
-                    name: "data".parse().unwrap(),
-                    path: "/data".into(),
+        .prop_map(
+            |(content, built, volume, recreate, port, (release, post_deploy))| {
+                let mut spec = ServiceSpec::new(if built {
+                    Source::Build(BuildSource {
+                        context: format!("sha256:{content:064}"),
+                        dockerfile: None,
+                        target: None,
+                        arguments: BTreeMap::new(),
+                        timeout_ms: None,
+                    })
+                } else {
+                    Source::Image {
+                        reference: format!("image:{content}"),
+                    }
                 });
-            }
-            if recreate {
-                spec.strategy = RollOut::Recreate;
-            }
-            if !port {
-                spec.port = None;
-            }
-            spec
-        })
+                if volume {
+                    spec.volumes.push(VolumeMount {
+                        name: "data".parse().unwrap(),
+                        path: "/data".into(),
+                    });
+                }
+                if recreate {
+                    spec.strategy = RollOut::Recreate;
+                }
+                if !port {
+                    spec.port = None;
+                }
+                spec.release = release.then(job);
+                spec.post_deploy = post_deploy.then(job);
+                spec
+            },
+        )
 }
 
 fn state() -> impl Strategy<Value = ReplicaState> {
@@ -100,8 +112,10 @@ fn target() -> impl Strategy<Value = Target> {
 
 fn service(index: usize) -> impl Strategy<Value = (DesiredService, Vec<ObservedReplica>)> {
     let current = proptest::option::of((spec(), 0..4_u32, any::<bool>()));
+    // Circles too: a manifest has none, but a plan must bear them.
+    let after = proptest::collection::vec(0..3_usize, 0..3);
     let replicas = proptest::collection::btree_map((1..5_u32, 0..4_u32), state(), 0..5);
-    (current, target(), replicas).prop_map(move |(current, target, replicas)| {
+    (current, target(), replicas, after).prop_map(move |(current, target, replicas, after)| {
         let id = service_id(index);
         let current = current.map(|(spec, replicas, paused)| CurrentRelease {
             release: Release {
@@ -126,7 +140,7 @@ fn service(index: usize) -> impl Strategy<Value = (DesiredService, Vec<ObservedR
                 name: name(index),
                 current,
                 next_release: ReleaseNumber(5),
-                after: Vec::new(),
+                after: after.into_iter().map(name).collect(),
                 target,
             },
             replicas,
@@ -353,4 +367,95 @@ proptest! {
         let removes = desired.services.iter().any(|s| matches!(s.target, Target::Remove { .. }));
         prop_assert!(removes || !volumes_go);
     }
+}
+
+/// An app of two process types with a release command, and a database that
+/// the worker wants.
+fn crew(jobs: bool) -> DesiredEnvironment {
+    let build = Source::Build(BuildSource {
+        context: format!("sha256:{:064}", 1),
+        dockerfile: None,
+        target: None,
+        arguments: BTreeMap::new(),
+    });
+    let mut web = ServiceSpec::new(build.clone());
+    web.release = Some(job());
+    web.post_deploy = Some(job());
+    let mut worker = ServiceSpec::new(build);
+    worker.port = None;
+    worker.command = Some(vec!["work".into()]);
+    let db = ServiceSpec::new(Source::Image {
+        reference: "db".into(),
+    });
+    let service = |index: usize, spec: ServiceSpec, after: &[usize]| DesiredService {
+        id: service_id(index),
+        name: name(index),
+        current: None,
+        next_release: ReleaseNumber(1),
+        after: after.iter().map(|index| name(*index)).collect(),
+        target: Target::Run {
+            spec,
+            image: None,
+            replicas: 1,
+            paused: false,
+            force: false,
+            no_cache: false,
+            jobs,
+            reason: "deploy".into(),
+        },
+    };
+    DesiredEnvironment {
+        scope: scope(),
+        // The worker comes first: the build is told the port of the other.
+        services: vec![
+            service(0, worker, &[2]),
+            service(1, web, &[]),
+            service(2, db, &[]),
+        ],
+        remove: false,
+    }
+}
+
+/// Whether a step waits for another, however many stand between them.
+fn waits(plan: &Plan, step: StepId, other: StepId) -> bool {
+    let after = &plan.steps.iter().find(|s| s.id == step).unwrap().after;
+    after.iter().any(|id| *id == other || waits(plan, *id, other))
+}
+
+#[test]
+fn process_types_are_built_once_and_start_behind_the_release_command() {
+    let plan = plan(&crew(true), &Observed::nothing(scope().environment));
+    let find = |wanted: &dyn Fn(&StepKind) -> bool| -> Vec<StepId> {
+        let found = plan.steps.iter().filter(|step| wanted(&step.kind));
+        found.map(|step| step.id).collect()
+    };
+    let builds = find(&|kind| {
+        matches!(kind, StepKind::Build { service, also, .. }
+            if *service == service_id(1) && *also == [service_id(0)])
+    });
+    assert_eq!(builds.len(), 1, "{:#?}", plan.steps);
+    assert_eq!(find(&|kind| matches!(kind, StepKind::Build { .. })).len(), 1);
+    let job = |job: Job| find(&|kind| matches!(kind, StepKind::RunJob { job: j, .. } if *j == job))[0];
+    let start = |index: usize| {
+        find(&|kind| matches!(kind, StepKind::StartReplicas { service } if *service == service_id(index)))[0]
+    };
+    let release = job(Job::Release);
+    assert!(waits(&plan, release, builds[0]) && waits(&plan, release, start(2)));
+    assert!(waits(&plan, start(0), release) && waits(&plan, start(1), release));
+    assert!(waits(&plan, start(0), start(2)) && !waits(&plan, start(2), release));
+    for index in 0..3 {
+        assert!(waits(&plan, job(Job::PostDeploy), start(index)));
+    }
+    assert!(plan.changes.iter().any(|change| change.action == Action::Run));
+}
+
+#[test]
+fn a_rollback_runs_no_command() {
+    let plan = plan(&crew(false), &Observed::nothing(scope().environment));
+    assert!(
+        !plan
+            .steps
+            .iter()
+            .any(|s| matches!(s.kind, StepKind::RunJob { .. }))
+    );
 }

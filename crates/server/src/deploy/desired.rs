@@ -274,27 +274,43 @@ impl Deployments {
             });
         }
         let kept: BTreeSet<&Name> = declarations.iter().map(|d| &d.name).collect();
-        let gone = ground.services.iter().filter(|s| !kept.contains(&s.name));
-        let whole = request.services.is_empty() && request.image.is_none();
-        let siblings: Vec<&Source> = ground
-            .services
-            .iter()
-            .filter(|s| kept.contains(&s.name))
-            .filter_map(|s| Some(&s.current.as_ref()?.release.spec.source))
-            .collect();
+        let (stay, gone): (Vec<&Service>, Vec<&Service>) =
+            ground.services.iter().partition(|s| kept.contains(&s.name));
         // A process type that the Procfile no longer has would go on running
         // code that nobody deploys any more. What holds data is asked for.
-        let was_process = |s: &&Service| {
-            whole
+        let whole = request.services.is_empty() && request.image.is_none();
+        for service in gone {
+            let was_process = whole
                 && declared_services.has_processes
-                && s.volumes.is_empty()
-                && s.current.as_ref().is_some_and(|c| {
-                    matches!(c.release.spec.source, Source::Build(_))
-                        && siblings.contains(&&c.release.spec.source)
-                })
-        };
-        services.extend(gone.filter(|s| request.prune || was_process(s)).map(removal));
+                && service.volumes.is_empty()
+                && self.runs_code_of(service, &stay).await?;
+            if request.prune || was_process {
+                services.push(removal(service));
+            }
+        }
         Ok(services)
+    }
+
+    /// Whether a service runs code that was, now or before, built for one of
+    /// these others.
+    async fn runs_code_of(&self, service: &Service, others: &[&Service]) -> Result<bool> {
+        let Some(current) = &service.current else {
+            return Ok(false);
+        };
+        let Source::Build(build) = &current.release.spec.source else {
+            return Ok(false);
+        };
+        for other in others {
+            let Some(there) = &other.current else { continue };
+            if there.release.spec.source == current.release.spec.source {
+                return Ok(true);
+            }
+            let digest = source_digest(build, there.release.spec.port);
+            if self.parts.store.build_result(&other.id, &digest).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn run_target(
