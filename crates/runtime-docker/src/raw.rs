@@ -230,8 +230,10 @@ impl Answer {
             }
         }
         serde_json::from_slice::<Words>(&text)
-            .map(|words| words.message)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&text).into_owned())
+            .map_or_else(
+                |_| String::from_utf8_lossy(&text).into_owned(),
+                |words| words.message,
+            )
             .trim()
             .to_owned()
     }
