@@ -7,14 +7,32 @@
 #![forbid(unsafe_code)]
 
 mod files;
+mod frame;
 pub mod intake;
+mod journal;
 mod line;
+pub mod metrics;
+mod pipeline;
+pub mod query;
 mod read;
+pub mod recognise;
 pub mod record;
+mod search;
+mod segment;
+mod store;
+mod tail;
 mod varint;
 mod writer;
 
 pub use files::{Follow, LogFiles, LogOptions, Subscription};
-pub use intake::Intake;
+pub use intake::{Ack, Intake, Refused};
 pub use line::{LogRecord, MAX_LINE_BYTES};
+pub use pipeline::limit::RateLimit;
+pub use pipeline::redact::Redactor;
+pub use pipeline::rules::{Action, Rule};
+pub use query::{Expr, Order, Query, Scope};
 pub use read::ReadQuery;
+pub use record::{Batch, Level, Record, RecordView, Source, Stream};
+pub use search::{Entry, Searched, rfc3339};
+pub use store::{Durability, Following, LogProxy, Options};
+pub use tail::{News, Picked, Tail};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Level, MAX_FIELD_BYTES, MAX_RECORD_BYTES, Source};
+use super::{Level, MAX_FIELD_BYTES, MAX_RECORD_BYTES, Source, Stream};
+use crate::varint;
 
 /// What stands for "no time" in [`Item`].
 const NO_TIME: i64 = i64::MIN;
@@ -64,6 +65,8 @@ pub struct RecordView<'a> {
     pub line: &'a [u8],
     /// What came beside the line.
     pub fields: Fields<'a>,
+    /// Where the line begins in the batch's bytes.
+    pub(crate) start: usize,
 }
 
 impl Batch {
@@ -142,6 +145,94 @@ impl Batch {
         self.add(source, record.time, record.level, start, line);
     }
 
+    /// Adds a line to the record that was pushed last, behind an end of line,
+    /// as long as the record stays below [`MAX_RECORD_BYTES`]; false where it
+    /// would not.
+    pub(crate) fn extend_last(&mut self, line: &[u8]) -> bool {
+        let Some(item) = self.items.last_mut() else {
+            return false;
+        };
+        if item.line as usize + line.len() >= MAX_RECORD_BYTES {
+            return false;
+        }
+        let at = (item.start + item.line) as usize;
+        if item.fields == 0 {
+            self.bytes.push(b'\n');
+            self.bytes.extend_from_slice(line);
+        } else {
+            self.bytes
+                .splice(at..at, std::iter::once(b'\n').chain(line.iter().copied()));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "below MAX_RECORD_BYTES")]
+        {
+            item.line += line.len() as u32 + 1;
+        }
+        true
+    }
+
+    /// Writes the batch as the journal holds it (see `docs/logs.md`).
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.sources.len() as u64);
+        for source in &self.sources {
+            put_text(out, source.service.as_bytes());
+            put_text(out, source.replica.as_bytes());
+            out.push(source.stream as u8);
+        }
+        varint::put(out, self.items.len() as u64);
+        for item in &self.items {
+            out.extend_from_slice(&item.time.to_le_bytes());
+            out.extend_from_slice(&item.line.to_le_bytes());
+            out.extend_from_slice(&item.fields.to_le_bytes());
+            out.extend_from_slice(&item.source.to_le_bytes());
+            out.extend_from_slice(&[item.level as u8, 0]);
+        }
+        out.extend_from_slice(&self.bytes);
+    }
+
+    /// Reads what [`Batch::encode`] wrote; `None` for anything else.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut batch = Self::new();
+        let (sources, mut rest) = varint::take(bytes)?;
+        for _ in 0..sources {
+            let (service, after) = take_text(rest)?;
+            let (replica, after) = take_text(after)?;
+            let (stream, after) = after.split_first()?;
+            let text = |bytes| std::str::from_utf8(bytes).ok();
+            batch.sources.push(Source::new(
+                text(service)?,
+                text(replica)?,
+                Stream::from_number(*stream),
+            ));
+            rest = after;
+        }
+        let (count, rest) = varint::take(rest)?;
+        let count = usize::try_from(count).ok()?;
+        let (items, lines) = rest.split_at_checked(count.checked_mul(20)?)?;
+        let mut start = 0_u32;
+        for item in items.chunks_exact(20) {
+            let number = |at: usize| u32::from_le_bytes([item[at], item[at + 1], item[at + 2], item[at + 3]]);
+            let time = u64::from(number(0)) | u64::from(number(4)) << 32;
+            let item = Item {
+                time: time.cast_signed(),
+                start,
+                line: number(8),
+                fields: number(12),
+                source: u16::from_le_bytes([item[16], item[17]]),
+                level: Level::from_number(item[18]),
+            };
+            if usize::from(item.source) >= batch.sources.len() {
+                return None;
+            }
+            start = start.checked_add(item.line)?.checked_add(item.fields)?;
+            batch.items.push(item);
+        }
+        if start as usize != lines.len() {
+            return None;
+        }
+        batch.bytes.extend_from_slice(lines);
+        Some(batch)
+    }
+
     fn put_line(&mut self, line: &[u8]) -> usize {
         let start = self.bytes.len();
         match line.get(..MAX_RECORD_BYTES) {
@@ -198,10 +289,31 @@ impl Batch {
             || self.sources.len() >= Self::MAX_SOURCES
     }
 
+    /// Lines and fields, one behind the other.
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// How much memory it takes, about.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.bytes.capacity() + self.items.capacity() * size_of::<Item>() + self.sources.capacity() * 8
+    }
+
+    /// Gives back memory that is not used, where that is much.
+    pub(crate) fn shrink(&mut self) {
+        if self.bytes.capacity() > self.bytes.len() * 2 {
+            self.bytes.shrink_to_fit();
+        }
+        if self.items.capacity() > self.items.len() * 2 {
+            self.items.shrink_to_fit();
+        }
+    }
+
+    /// Makes room for so many more bytes and records.
+    pub fn reserve(&mut self, bytes: usize, records: usize) {
+        self.bytes.reserve(bytes.min(Self::MAX_BYTES));
+        self.items.reserve(records.min(Self::MAX_RECORDS));
     }
 
     /// Takes all records out; the memory is kept for the next.
@@ -237,6 +349,7 @@ impl Batch {
             time: (item.time != NO_TIME).then_some(item.time),
             level: item.level,
             line: self.bytes.get(line..fields)?,
+            start: line,
             fields: Fields {
                 bytes: self.bytes.get(fields..fields + item.fields as usize)?,
             },
@@ -245,6 +358,9 @@ impl Batch {
 }
 
 impl SourceIndex {
+    /// Of a batch of one source.
+    pub(crate) const FIRST: Self = Self(0);
+
     /// Its place in [`Batch::sources`].
     #[must_use]
     pub fn get(self) -> usize {
@@ -296,19 +412,18 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &[u8]) {
-    crate::varint::put(out, text.len() as u64);
+    varint::put(out, text.len() as u64);
     out.extend_from_slice(text);
 }
 
 fn take_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = crate::varint::take(bytes)?;
+    let (length, rest) = varint::take(bytes)?;
     rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Stream;
 
     #[test]
     fn records_come_out_as_they_went_in() {
