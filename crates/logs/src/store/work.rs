@@ -67,7 +67,10 @@ impl Worker {
         loop {
             self.take_changes();
             let wait = self.pipeline.waits() || self.lost > 0 || self.core.options.rate_limit.is_some();
-            match self.arrivals.next(Some(Instant::now() + if wait { TICK } else { TRIM })) {
+            match self
+                .arrivals
+                .next(Some(Instant::now() + if wait { TICK } else { TRIM }))
+            {
                 Next::Arrived(arrival) => self.take(arrival),
                 Next::Idle => {}
                 Next::Closed => {
@@ -131,7 +134,9 @@ impl Worker {
         if sealed > self.trimmed {
             self.journal.trim(sealed);
             self.trimmed = sealed;
-            self.core.journal_bytes.store(self.journal.bytes(), Ordering::Relaxed);
+            self.core
+                .journal_bytes
+                .store(self.journal.bytes(), Ordering::Relaxed);
         }
         if self.lost > 0 && self.journal.bytes() < self.core.options.spool_bytes {
             let text = format!("{} records were dropped: the logs' disk took no more", self.lost);
