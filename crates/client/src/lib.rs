@@ -15,7 +15,6 @@
 #![forbid(unsafe_code)]
 
 mod api;
-pub mod context;
 mod follow;
 mod http;
 mod session;
@@ -23,6 +22,8 @@ mod sse;
 mod transport;
 
 pub use api::Place;
+/// Which files a build context has.
+pub use nonna_source as context;
 pub use follow::{Follow, Item};
 pub use http::{Client, Options};
 pub use session::{Output, Session, SessionInput, SessionOutput};

@@ -1,9 +1,11 @@
-//! The client's side of sending a build context: which files of a folder
-//! belong to it, what they hold, and their way to the server.
+//! Source folders: which files of one belong to a build context, what they
+//! hold, and their way into the server's context store. The command line scans
+//! the user's folder, the server what git wrote out of a pushed commit: both by
+//! the same rules, which is why they are here and not in either.
 //!
 //! ```no_run
 //! # fn main() -> nonna_engine::error::Result<()> {
-//! use nonna_client::context::{ScanOptions, scan};
+//! use nonna_source::{ScanOptions, scan};
 //!
 //! let scanned = scan("my-app".as_ref(), &ScanOptions::default())?;
 //! // Announce `scanned.manifest`; the server answers what it lacks:
@@ -12,6 +14,8 @@
 //! # Ok(())
 //! # }
 //! ```
+
+#![forbid(unsafe_code)]
 
 mod cache;
 mod ignored;

@@ -10,7 +10,7 @@ use nonna_engine::error::{Code, Error, Result};
 
 /// The rules that hold in one folder, the nearest file last.
 #[derive(Debug, Clone, Default)]
-pub(in crate::context) struct GitIgnore {
+pub(crate) struct GitIgnore {
     files: Vec<Arc<Gitignore>>,
 }
 
@@ -20,7 +20,7 @@ impl GitIgnore {
     ///
     /// # Errors
     /// `InvalidInput` if a file cannot be read.
-    pub(in crate::context) fn above(folder: &Path) -> Result<Self> {
+    pub(crate) fn above(folder: &Path) -> Result<Self> {
         let mut rules = Self::default();
         let Some(top) = folder.ancestors().find(|at| at.join(".git").exists()) else {
             return Ok(rules);
@@ -50,7 +50,7 @@ impl GitIgnore {
     ///
     /// # Errors
     /// `InvalidInput` if a file cannot be read.
-    pub(in crate::context) fn enter(&self, folder: &Path) -> Result<Self> {
+    pub(crate) fn enter(&self, folder: &Path) -> Result<Self> {
         let mut rules = self.clone();
         let file = folder.join(".gitignore");
         if file.is_file() {
@@ -78,7 +78,7 @@ impl GitIgnore {
     }
 
     /// Whether this path (absolute) is left out.
-    pub(in crate::context) fn leaves_out(&self, path: &Path, is_dir: bool) -> bool {
+    pub(crate) fn leaves_out(&self, path: &Path, is_dir: bool) -> bool {
         for file in self.files.iter().rev() {
             match file.matched(path, is_dir) {
                 Match::None => {}

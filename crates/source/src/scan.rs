@@ -30,6 +30,9 @@ pub struct ScanOptions {
     pub limits: ContextLimits,
     /// Where to remember what files held; `None`: nowhere.
     pub cache: Option<PathBuf>,
+    /// The folder is what git wrote out of a commit: what is in it was
+    /// committed, so `.gitignore` has no say in it.
+    pub committed: bool,
 }
 
 impl Default for ScanOptions {
@@ -43,6 +46,7 @@ impl Default for ScanOptions {
             dockerfile: "Dockerfile".to_owned(),
             limits: ContextLimits::default(),
             cache: cache.map(|dir| dir.join("nonna/contexts")),
+            committed: false,
         }
     }
 }
@@ -265,12 +269,15 @@ struct Todo {
 enum Inherited {
     Docker(Matched),
     Git(GitIgnore),
+    /// All that is there was committed.
+    Committed,
 }
 
 struct Walk<'a> {
     folder: &'a Path,
     limits: &'a ContextLimits,
     docker: Option<DockerIgnore>,
+    committed: bool,
     /// Files that belong to the context whatever the rules say.
     always: Vec<String>,
     found: Vec<Found>,
@@ -298,6 +305,7 @@ impl<'a> Walk<'a> {
             folder,
             limits: &options.limits,
             docker,
+            committed: options.committed,
             always,
             found: Vec::new(),
             warnings: Vec::new(),
@@ -307,6 +315,7 @@ impl<'a> Walk<'a> {
     fn run(&mut self) -> Result<()> {
         let rules = match &self.docker {
             Some(_) => Inherited::Docker(Matched::default()),
+            None if self.committed => Inherited::Committed,
             None => Inherited::Git(GitIgnore::above(self.folder)?),
         };
         let mut todo = vec![Todo {
@@ -329,6 +338,7 @@ impl<'a> Walk<'a> {
         let rules = match &dir.rules {
             Inherited::Docker(matched) => Inherited::Docker(matched.clone()),
             Inherited::Git(git) => Inherited::Git(git.enter(&full)?),
+            Inherited::Committed => Inherited::Committed,
         };
         let mut entries = 0;
         for entry in fs::read_dir(&full).map_err(fail)? {
@@ -409,7 +419,7 @@ impl<'a> Walk<'a> {
         // that docker is not told to leave out is there, if empty.
         let keep = match &dir.rules {
             Inherited::Docker(_) => !dir.left_out,
-            Inherited::Git(_) => entries == 0,
+            Inherited::Git(_) | Inherited::Committed => entries == 0,
         };
         if keep && !dir.path.is_empty() {
             self.push(dir.path.clone(), What::Directory)?;
@@ -453,7 +463,7 @@ impl<'a> Walk<'a> {
                 (out, Inherited::Docker(matched))
             }
             (Inherited::Git(git), _) => (git.leaves_out(full, is_dir), rules.clone()),
-            (Inherited::Docker(_), None) => (false, rules.clone()),
+            (Inherited::Docker(_), None) | (Inherited::Committed, _) => (false, rules.clone()),
         }
     }
 

@@ -7,7 +7,7 @@ use super::pattern::{Pattern, clean};
 /// The rules of a `.dockerignore`. The last line that matches a path, or a
 /// folder above it, decides.
 #[derive(Debug, Clone, Default)]
-pub(in crate::context) struct DockerIgnore {
+pub(crate) struct DockerIgnore {
     rules: Vec<Rule>,
 }
 
@@ -20,14 +20,14 @@ struct Rule {
 
 /// Which rules matched a folder: what is in it inherits them.
 #[derive(Debug, Clone, Default)]
-pub(in crate::context) struct Matched(Vec<bool>);
+pub(crate) struct Matched(Vec<bool>);
 
 impl DockerIgnore {
     /// Reads the file's text; `name` is for the messages.
     ///
     /// # Errors
     /// `InvalidInput` with the line that is no pattern.
-    pub(in crate::context) fn parse(name: &str, text: &str) -> Result<Self> {
+    pub(crate) fn parse(name: &str, text: &str) -> Result<Self> {
         let mut rules = Vec::new();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (number, line) in text.lines().enumerate() {
@@ -67,7 +67,7 @@ impl DockerIgnore {
     }
 
     /// Whether this path is left out, given what matched the folder it is in.
-    pub(in crate::context) fn leaves_out(&self, path: &str, above: &Matched) -> (bool, Matched) {
+    pub(crate) fn leaves_out(&self, path: &str, above: &Matched) -> (bool, Matched) {
         let mut out = false;
         let mut matched = Vec::with_capacity(self.rules.len());
         for (number, rule) in self.rules.iter().enumerate() {
@@ -81,14 +81,14 @@ impl DockerIgnore {
     }
 
     /// Whether a folder that is left out may still hold something that is not.
-    pub(in crate::context) fn may_keep_below(&self, folder: &str) -> bool {
+    pub(crate) fn may_keep_below(&self, folder: &str) -> bool {
         self.rules
             .iter()
             .any(|rule| rule.keeps && rule.pattern.could_match_below(folder))
     }
 
     /// Whether a line asks for exactly this path.
-    pub(in crate::context) fn keeps_by_name(&self, path: &str) -> bool {
+    pub(crate) fn keeps_by_name(&self, path: &str) -> bool {
         self.rules
             .iter()
             .any(|rule| rule.keeps && rule.pattern.is_exactly(path))
