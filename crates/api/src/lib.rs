@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 mod builds;
+pub mod git;
 pub mod paths;
 mod registries;
 

@@ -92,3 +92,7 @@ pub const BACKUP: &str = "/v1/backup";
 /// `POST`: fetches the registries' current image of a tag, so that the next
 /// plan sees whether it moved. Query: `reference`.
 pub const PULL: &str = "/v1/images/pull";
+/// `GET`: how the project is deployed by git.
+pub const GIT: &str = "/v1/projects/{project}/git";
+/// `POST`: which environment follows a branch.
+pub const GIT_BRANCHES: &str = "/v1/projects/{project}/git/branches";

@@ -21,6 +21,10 @@ use crate::commands::Context;
 use crate::output::Printer;
 
 fn main() -> ExitCode {
+    // Git runs this very program as the hook of what is pushed to the server.
+    if let Some(code) = nonna_server::run_git_hook() {
+        return ExitCode::from(code);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -5,61 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nonna_client::Place;
+use nonna_client::context::DiskFolder;
 use nonna_engine::{Code, Error};
 use nonna_model::Name;
-use nonna_model::folder::{self, Ask, Declared, Folder};
+use nonna_model::folder::{self, Ask, Declared};
 use nonna_model::manifest::{FILE_NAME, Manifest, Problems};
 
 use crate::args::GlobalArgs;
 use crate::fail::{Failure, Result};
 
-/// The largest file that is read for what it says of services, in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
-
 /// A folder on the disk, as the model reads it.
-#[derive(Debug)]
-pub(crate) struct DiskFolder(PathBuf);
-
-impl Folder for DiskFolder {
-    fn text(&self, path: &str) -> std::result::Result<Option<String>, String> {
-        let file = self.0.join(path);
-        let found = match fs::metadata(&file) {
-            Ok(found) => found,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(error.to_string()),
-        };
-        if !found.is_file() {
-            return if found.is_dir() {
-                Ok(None)
-            } else {
-                Err("it is no ordinary file".to_owned())
-            };
-        }
-        if found.len() > MAX_FILE {
-            return Err(format!("it has more than {MAX_FILE} bytes"));
-        }
-        match fs::read(&file) {
-            Ok(bytes) => String::from_utf8(bytes)
-                .map(Some)
-                .map_err(|_| "it is no text in UTF-8".to_owned()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.0.join(path).is_file()
-    }
-
-    fn shown(&self, path: &str) -> String {
-        shown(&self.0.join(path))
-    }
+fn on_disk(folder: &Path) -> DiskFolder {
+    DiskFolder::new(folder).shown_by(shown)
 }
 
 /// A project's folder and its manifest.
@@ -105,7 +62,7 @@ impl Project {
     }
 
     fn read(folder: &Path) -> Result<Self> {
-        let manifest = folder::manifest(&DiskFolder(folder.to_owned())).map_err(mistakes)?;
+        let manifest = folder::manifest(&on_disk(folder)).map_err(mistakes)?;
         Ok(Self {
             folder: folder.to_owned(),
             manifest,
@@ -120,7 +77,7 @@ impl Project {
             compose: self.compose.as_deref(),
             variables: &|name| std::env::var(name).ok(),
         };
-        folder::declare(&DiskFolder(self.folder.clone()), &ask).map_err(mistakes)
+        folder::declare(&on_disk(&self.folder), &ask).map_err(mistakes)
     }
 
     /// The project's name: the manifest's, else the folder's.

@@ -50,6 +50,18 @@ impl Options {
         self
     }
 
+    /// The server's address.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.url
+    }
+
+    /// The token, if there is one.
+    #[must_use]
+    pub fn secret(&self) -> Option<&SecretString> {
+        self.token.as_ref()
+    }
+
     /// Certificate authorities to trust beside the system's, as PEM.
     #[must_use]
     pub fn extra_authorities(mut self, pem: Vec<u8>) -> Self {

@@ -22,8 +22,8 @@ mod sse;
 mod transport;
 
 pub use api::Place;
-/// Which files a build context has.
-pub use nonna_source as context;
 pub use follow::{Follow, Item};
 pub use http::{Client, Options};
+/// Which files a build context has.
+pub use nonna_source as context;
 pub use session::{Output, Session, SessionInput, SessionOutput};

@@ -15,5 +15,6 @@ pub mod event;
 pub mod plan;
 pub mod ports;
 pub mod standalone;
+pub mod words;
 
 pub use error::{Code, Error, Result};

@@ -13,6 +13,7 @@ mod deploy;
 mod doctor;
 mod export;
 mod gc;
+mod git;
 mod hosts;
 mod http;
 mod listen;
@@ -29,6 +30,8 @@ pub use auth::request_code as request_login_code;
 pub use config::{Config, Sources};
 pub use hosts::default_host;
 pub use listen::Inherited;
+/// Is git's hook, where git runs this program as one.
+pub use nonna_git::hook::run_if_asked as run_git_hook;
 pub use nonna_store::backup::{Restored, restore as restore_backup};
 pub use parts::ServerParts;
 pub use server::{Server, ServerHandle};

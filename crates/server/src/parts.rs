@@ -29,6 +29,12 @@ pub trait Contexts: Send + Sync {
     /// # Errors
     /// `InvalidContext`, `DiskFull`.
     async fn receive(&self, digest: &str, body: BoxStream<'static, std::io::Result<Bytes>>) -> Result<()>;
+
+    /// Which files a context has; `None` where it is not here any more.
+    ///
+    /// # Errors
+    /// `StoreUnavailable`.
+    async fn manifest(&self, digest: &str) -> Result<Option<ContextManifest>>;
 }
 
 /// How the edge fares.
@@ -121,6 +127,8 @@ pub struct ServerParts {
     pub storage: Arc<dyn BuildStorage>,
     /// The limits of builds.
     pub build_limits: Arc<dyn LimitsStatus>,
+    /// Repositories; `None`: nothing is pushed to this server.
+    pub git: Option<Arc<nonna_git::Home>>,
 }
 
 impl ServerParts {
@@ -146,6 +154,7 @@ impl ServerParts {
             backup: Arc::clone(&absent) as Arc<dyn Backup>,
             storage: Arc::clone(&absent) as Arc<dyn BuildStorage>,
             build_limits: absent,
+            git: None,
         }
     }
 }
@@ -166,6 +175,10 @@ impl Contexts for Absent {
 
     async fn receive(&self, _digest: &str, _body: BoxStream<'static, std::io::Result<Bytes>>) -> Result<()> {
         Err(absent("place for build contexts"))
+    }
+
+    async fn manifest(&self, _digest: &str) -> Result<Option<ContextManifest>> {
+        Ok(None)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::build::{BuildQueue, QueuedBuilder};
 use crate::config::Config;
 use crate::deploy::{Deployments, Parts, RouteTable};
 use crate::gc::Collector;
+use crate::git::{self, GitServer};
 use crate::http::{self, App};
 use crate::parts::ServerParts;
 use crate::registries::{FetchingBuilder, Registries};
@@ -105,6 +106,7 @@ impl Server {
             builds,
             collector: collector.clone(),
             build_limits: parts.build_limits,
+            git: parts.git.map(GitServer::new),
             limiter: auth::Limiter::default(),
             sessions: crate::pages::Sessions::default(),
             started: Instant::now(),
@@ -121,6 +123,7 @@ impl Server {
         tasks.spawn(deployments.clone().reconcile());
         tasks.spawn(deployments.monitor());
         tasks.spawn(collector.keep_running(closing.clone()));
+        git::start(&app, &tasks)?;
         tasks.spawn(prune(Arc::clone(&parts.store), closing.clone()));
         tasks.spawn(http::serve(
             listener,

@@ -18,12 +18,16 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod folder;
 mod ignored;
 mod scan;
 mod upload;
+mod watch;
 
+pub use folder::DiskFolder;
 pub use scan::{ScanOptions, Scanned, scan};
 pub use upload::Frames;
+pub use watch::Watch;
 
 #[cfg(test)]
 mod tests;

@@ -296,6 +296,14 @@ impl<'a> Walk<'a> {
             if !path.is_file() {
                 continue;
             }
+            if options.committed && path.is_symlink() {
+                // It could lead to any file of the server's machine.
+                return Err(Error::user(
+                    Code::InvalidContext,
+                    format!("{name} is a symbolic link, which is not followed in a commit."),
+                )
+                .hint("Commit the file itself."));
+            }
             let bytes = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
             docker = Some(DockerIgnore::parse(name, &String::from_utf8_lossy(&bytes))?);
             always.push(name.to_owned());

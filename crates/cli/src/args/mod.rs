@@ -3,6 +3,7 @@
 mod build;
 mod deploy;
 mod registry;
+mod git;
 mod server;
 mod service;
 mod variable;
@@ -18,6 +19,7 @@ use nonna_model::Name;
 pub(crate) use build::{BuildLogArgs, BuildsArgs, BuildsCommand, CacheArgs, CacheCommand, ClearArgs, GcArgs};
 pub(crate) use deploy::{DeployArgs, DesiredArgs, FollowArgs, PlanArgs};
 pub(crate) use registry::{RegistryCommand, RegistryLoginArgs, ReleaseArgs, ReleaseCommand, SbomArgs};
+pub(crate) use git::{GitCommand, GitSetupArgs};
 pub(crate) use server::{InstallArgs, LoginCodeArgs, ServerArgs, ServerCommand, ServerFlags};
 pub(crate) use service::{
     DestroyArgs, ExecArgs, LogsArgs, OpenArgs, PauseArgs, ReleasesArgs, RollbackArgs, RunArgs, ScaleArgs,
@@ -117,6 +119,9 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Deploy the services of a folder.
     Deploy(DeployArgs),
+    /// Deploy by `git push`.
+    #[command(subcommand)]
+    Git(GitCommand),
     /// Show the services of the environment and how they are.
     Status,
     /// Show what replicas print.

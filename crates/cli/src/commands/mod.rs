@@ -4,6 +4,7 @@ mod build;
 mod deployment;
 mod folder;
 mod registry;
+mod git;
 mod service;
 mod system;
 mod variable;
@@ -53,6 +54,7 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Login(args) => system::login(context, args).await,
         Command::Plan(args) => deployment::plan(context, args).await,
         Command::Deploy(args) => deployment::deploy(context, args).await,
+        Command::Git(command) => git::git(context, command).await,
         Command::Status => service::status(context).await,
         Command::Logs(args) => service::logs(context, args).await,
         Command::Open(args) => service::open(context, args).await,
@@ -122,6 +124,17 @@ impl Context {
     /// the configuration name.
     pub(crate) fn client(&self) -> Result<Client> {
         Ok(Client::new(self.server_options()?)?)
+    }
+
+    /// The PEM file of certificate authorities that is kept for the server.
+    pub(crate) fn server_authorities(&self) -> Result<Option<std::path::PathBuf>> {
+        let address = self.server_options()?.address().to_owned();
+        let config = Config::load()?;
+        Ok(config
+            .servers
+            .into_values()
+            .find(|server| server.url == address)
+            .and_then(|server| server.ca))
     }
 
     /// How the server is reached.

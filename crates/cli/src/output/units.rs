@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+pub(crate) use nonna_engine::words::millis;
 
 /// `850 B`, `3.4 KB`, `120 MB`.
 pub(crate) fn bytes(count: u64) -> String {
@@ -20,21 +21,6 @@ pub(crate) fn bytes(count: u64) -> String {
         format!("{}.{} {name}", tenths / 10, tenths % 10)
     } else {
         format!("{} {name}", tenths / 10)
-    }
-}
-
-/// `340 ms`, `4.2 s`, `3 min 5 s`.
-pub(crate) fn millis(millis: u64) -> String {
-    match millis {
-        0..1000 => format!("{millis} ms"),
-        1000..60_000 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
-        _ => {
-            let seconds = millis / 1000;
-            match seconds % 60 {
-                0 => format!("{} min", seconds / 60),
-                rest => format!("{} min {rest} s", seconds / 60),
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@ mod builds;
 mod contexts;
 mod deployments;
 mod registries;
+mod git;
 mod services;
 mod system;
 mod variables;

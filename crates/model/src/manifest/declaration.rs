@@ -144,6 +144,10 @@ pub struct ServiceDeclaration {
     pub required_variables: Vec<String>,
     /// Secrets of its environment that are not given to it.
     pub withheld_secrets: Vec<String>,
+    /// The paths, from the manifest's folder, that make a push build it anew;
+    /// none: all of its source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watch: Vec<String>,
 }
 
 impl ServiceDeclaration {

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use super::limits::{
-    MAX_CPU, MAX_DOMAINS, MAX_ENVIRONMENTS, MAX_HOST, MAX_IMAGE, MAX_PATH, MAX_PIDS, MAX_REPLICAS,
-    MAX_RETRIES, MAX_SERVICES, MAX_TARGET, MAX_VARIABLE_NAME, MAX_VARIABLE_VALUE, MAX_VARIABLES, MAX_VOLUMES,
-    MAX_WORD, MAX_WORDS,
+    MAX_BRANCH, MAX_CPU, MAX_DOMAINS, MAX_ENVIRONMENTS, MAX_HOST, MAX_IMAGE, MAX_PATH, MAX_PIDS,
+    MAX_REPLICAS, MAX_RETRIES, MAX_SERVICES, MAX_TARGET, MAX_VARIABLE_NAME, MAX_VARIABLE_VALUE,
+    MAX_VARIABLES, MAX_VOLUMES, MAX_WATCH, MAX_WORD, MAX_WORDS,
 };
 use crate::name;
 
@@ -87,6 +87,16 @@ pub(super) static TOP: &[Field] = &[
 
 /// The fields of one environment.
 pub(super) static ENVIRONMENT: &[Field] = &[
+    Field {
+        name: "branch",
+        kind: "string",
+        about: "The branch whose pushes to this server (`git push nonna`) are deployed here. What `nonna git follow` \
+                was told wins; for pushes to a forge only that counts.",
+        default: "`main` and `master` go to `environment`",
+        example: "\"develop\"",
+        aliases: &["git_branch"],
+        schema: || text(MAX_BRANCH),
+    },
     Field {
         name: "variables",
         kind: "table of strings, numbers or booleans",
@@ -398,6 +408,24 @@ pub(super) static SERVICE: &[Field] = &[
                 "type": "array",
                 "items": {"type": "string", "pattern": VARIABLE_NAME, "maxLength": MAX_VARIABLE_NAME},
                 "maxItems": MAX_VARIABLES,
+                "uniqueItems": true,
+            })
+        },
+    },
+    Field {
+        name: "watch",
+        kind: "list of strings",
+        about: "Paths, from the manifest's folder, that make a push build this service anew: `*`, `?` and `**` may stand in \
+                them, a folder stands for all below it, `!` takes away. For a service whose `source` holds more than it is \
+                made of, such as the root of a monorepo. `nonna deploy` builds whatever changed.",
+        default: "all of `source`",
+        example: "[\"api\", \"shared/**/*.proto\"]",
+        aliases: &["watch_paths", "paths", "watch_patterns"],
+        schema: || {
+            json!({
+                "type": "array",
+                "items": {"type": "string", "maxLength": MAX_PATH},
+                "maxItems": MAX_WATCH,
                 "uniqueItems": true,
             })
         },

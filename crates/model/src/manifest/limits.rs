@@ -43,3 +43,8 @@ pub const MAX_IMAGE: usize = 512;
 pub const MAX_TARGET: usize = 128;
 /// The longest host name, in bytes.
 pub const MAX_HOST: usize = 253;
+/// The longest name of a branch, in bytes: it becomes a file's, with room for
+/// `.lock`.
+pub const MAX_BRANCH: usize = 240;
+/// The most paths that a service watches.
+pub const MAX_WATCH: usize = 100;

@@ -62,9 +62,22 @@ pub struct Manifest {
     environments: BTreeMap<Name, Overrides>,
 }
 
+impl Manifest {
+    /// The environment that says that it follows this branch.
+    #[must_use]
+    pub fn environment_of_branch(&self, branch: &str) -> Option<&Name> {
+        self.environments
+            .iter()
+            .find(|(_, overrides)| overrides.branch.as_ref().is_some_and(|own| own.value == branch))
+            .map(|(name, _)| name)
+    }
+}
+
 /// What differs in one environment.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Overrides {
+    /// The branch that the environment follows.
+    branch: Option<At<String>>,
     variables: BTreeMap<String, String>,
     services: BTreeMap<Name, service::Fields>,
 }

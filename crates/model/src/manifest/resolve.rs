@@ -159,6 +159,12 @@ fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> S
             .as_ref()
             .map_or(DEFAULT_STOP_TIMEOUT_MS, |t| t.value),
         variables,
+        watch: fields
+            .watch
+            .iter()
+            .flat_map(|watch| &watch.value)
+            .map(|path| path.value.clone())
+            .collect(),
         required_secrets: fields
             .secrets
             .iter()

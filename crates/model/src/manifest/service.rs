@@ -9,7 +9,7 @@ use super::At;
 use super::fields::{HEALTH, SERVICE};
 use super::limits::{
     MAX_CPU, MAX_DOMAINS, MAX_PIDS, MAX_REPLICAS, MAX_RETRIES, MAX_SERVICES, MAX_TARGET, MAX_VARIABLES,
-    MAX_VOLUMES, MIN_MEMORY, MIN_PROBE_MS,
+    MAX_VOLUMES, MAX_WATCH, MIN_MEMORY, MIN_PROBE_MS,
 };
 use super::problem::Report;
 use super::reader::{Entry, entries};
@@ -59,6 +59,7 @@ pub(super) struct Fields {
     pub(super) stop_timeout_ms: Option<At<u64>>,
     pub(super) variables: BTreeMap<String, At<String>>,
     pub(super) secrets: Option<At<Vec<At<String>>>>,
+    pub(super) watch: Option<At<Vec<At<String>>>>,
 }
 
 impl Fields {
@@ -102,6 +103,7 @@ impl Fields {
             stop_timeout_ms: pick(&base.stop_timeout_ms, &over.stop_timeout_ms),
             variables: merge(&base.variables, &over.variables),
             secrets: pick(&base.secrets, &over.secrets),
+            watch: pick(&base.watch, &over.watch),
         }
     }
 
@@ -188,6 +190,7 @@ pub(super) fn read(table: &DeTable<'_>, of: &str, report: &mut Report<'_>) -> Fi
                     value::check_variable_name(text).map(|()| text.to_owned())
                 });
             }
+            "watch" => fields.watch = report.list(&entry, MAX_WATCH, value::check_watch),
             _ => report.unknown(&entry, SERVICE, of),
         }
     }

@@ -49,6 +49,7 @@ pub(super) fn read(root: &DeTable<'_>, whole: bool, base: &Base, report: &mut Re
             let name = report.key_name(environment, "an environment");
             let known = declared.as_deref().filter(|_| whole);
             let overrides = overrides(environment, known, report);
+            check_branch(&overrides, &manifest, report);
             if let Some(name) = name {
                 manifest.environments.insert(name.value, overrides);
             }
@@ -106,6 +107,7 @@ fn overrides(entry: &Entry<'_, '_>, known: Option<&[String]>, report: &mut Repor
     };
     for field in entries(table) {
         match field.name {
+            "branch" => out.branch = report.checked(&field, "a branch, as a string", value::check_branch),
             "variables" => out.variables = plain(report.variables(&field, value::check_variable_name)),
             "services" => {
                 out.services = services(&field, " in an environment", report).services;
@@ -120,6 +122,20 @@ fn overrides(entry: &Entry<'_, '_>, known: Option<&[String]>, report: &mut Repor
         }
     }
     out
+}
+
+/// A branch leads to one environment.
+fn check_branch(overrides: &Overrides, before: &Manifest, report: &mut Report<'_>) {
+    if let Some(branch) = &overrides.branch
+        && let Some(other) = before.environment_of_branch(&branch.value)
+    {
+        report.add(
+            &branch.at,
+            format!(
+                "the environment `{other}` follows this branch already: a branch leads to one environment"
+            ),
+        );
+    }
 }
 
 /// An environment changes services; it does not add any.

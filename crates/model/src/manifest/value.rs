@@ -2,7 +2,7 @@
 //! are public because the same values also arrive from outside a manifest.
 
 use crate::manifest::limits::{
-    MAX_HOST, MAX_IMAGE, MAX_PATH, MAX_VARIABLE_NAME, MAX_VARIABLE_VALUE, MAX_WORD, MAX_WORDS,
+    MAX_BRANCH, MAX_HOST, MAX_IMAGE, MAX_PATH, MAX_VARIABLE_NAME, MAX_VARIABLE_VALUE, MAX_WORD, MAX_WORDS,
 };
 use crate::service::RouteSpec;
 
@@ -316,6 +316,43 @@ pub fn check_request_path(path: &str) -> Checked<()> {
         return refuse("a path has no empty, `.` or `..` parts");
     }
     Ok(())
+}
+
+/// Checks the name of a branch, as `git branch` shows it.
+///
+/// # Errors
+/// What no branch may be called.
+pub fn check_branch(name: &str) -> Checked<String> {
+    if let Some(rest) = name.strip_prefix("refs/heads/") {
+        return refuse_for("this is a branch's full name", rest);
+    }
+    let forbidden = |c: char| c.is_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
+    let part = |part: &str| !part.is_empty() && !part.starts_with(['.', '-']) && !part.ends_with(".lock");
+    let good = name.len() <= MAX_BRANCH
+        && name != "@"
+        && !name.chars().any(forbidden)
+        && !name.contains("..")
+        && !name.contains("@{")
+        && !name.ends_with('.')
+        && name.split('/').all(part);
+    if good {
+        Ok(name.to_owned())
+    } else {
+        refuse("no branch can have this name")
+    }
+}
+
+/// Checks a pattern of paths to watch: a path below the manifest's folder, in
+/// which `*`, `?` and `**` may stand; `!` before it takes away.
+///
+/// # Errors
+/// As [`check_inner_path`].
+pub fn check_watch(pattern: &str) -> Checked<String> {
+    let (not, path) = match pattern.strip_prefix('!') {
+        Some(rest) => ("!", rest),
+        None => ("", pattern),
+    };
+    check_inner_path(path).map(|path| format!("{not}{path}"))
 }
 
 /// Checks a path inside the project's folder and gives its normal form:

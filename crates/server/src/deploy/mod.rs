@@ -4,6 +4,7 @@
 mod declared;
 mod desired;
 mod events;
+mod follow;
 mod health;
 mod intent;
 mod manager;
@@ -15,6 +16,7 @@ mod reconcile;
 mod resume;
 mod routes;
 
+pub(crate) use declared::mistakes;
 pub(crate) use desired::{no_environment, unknown_service};
 pub(crate) use intent::{Destroy, Intent};
 pub(crate) use manager::{Deployments, Parts, Request};

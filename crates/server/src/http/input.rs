@@ -183,6 +183,18 @@ impl<S: Send + Sync> FromRequestParts<S> for InEnvironment {
     }
 }
 
+/// A project's path.
+pub(crate) struct OfProject(pub(crate) Name);
+
+impl<S: Send + Sync> FromRequestParts<S> for OfProject {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = named(parts, state).await?;
+        name(&params, "project").map(Self)
+    }
+}
+
 /// A service's path.
 pub(crate) struct OfService {
     pub(crate) project: Name,

@@ -24,8 +24,8 @@ use nonna_store::Store;
 use nonna_store::records::{EnvironmentSnapshot, Installation, NewAudit};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use failure::{Answer, Refusal};
-pub(crate) use routes::service_answer;
+pub(crate) use failure::{Answer, Refusal, status};
+pub(crate) use routes::{deployment_answer, service_answer};
 pub(crate) use serve::serve;
 
 use crate::auth::{Identity, Limiter};
@@ -33,6 +33,7 @@ use crate::build::BuildQueue;
 use crate::config::Config;
 use crate::deploy::{Deployments, RouteTable};
 use crate::gc::Collector;
+use crate::git::GitServer;
 use crate::pages::Sessions;
 use crate::parts::{Backup, Contexts, EdgeStatus, LimitsStatus, LogSource};
 use crate::registries::Registries;
@@ -54,6 +55,7 @@ pub(crate) struct App {
     pub(crate) builds: BuildQueue,
     pub(crate) collector: Collector,
     pub(crate) build_limits: Arc<dyn LimitsStatus>,
+    pub(crate) git: Option<GitServer>,
     pub(crate) limiter: Limiter,
     pub(crate) sessions: Sessions,
     pub(crate) started: Instant,
@@ -132,6 +134,7 @@ pub(crate) fn router(app: &Arc<App>) -> axum::Router {
         .set(Bytes::from(document.to_json().unwrap_or_default()));
     router
         .merge(crate::pages::router())
+        .merge(crate::git::router())
         .fallback(async || {
             Refusal::from(
                 Error::user(Code::NotFound, "There is no such path in this API.")

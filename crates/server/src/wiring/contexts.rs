@@ -10,7 +10,7 @@ use nonna_api::ContextAnswer;
 use nonna_builder::context::ContextStore;
 use nonna_builder::{BuildKitBuilder, BuildLimits, BuilderConfig, CacheSharing, Held};
 use nonna_engine::ports::Credentials;
-use nonna_engine::{Error, Result};
+use nonna_engine::{Code, Error, Result};
 use nonna_model::context::{ContextLimits, ContextManifest};
 
 use crate::config::Config;
@@ -95,5 +95,17 @@ impl Contexts for Intake {
 
     async fn receive(&self, digest: &str, body: BoxStream<'static, std::io::Result<Bytes>>) -> Result<()> {
         self.0.receive(digest, body).await.map(|_| ())
+    }
+
+    async fn manifest(&self, digest: &str) -> Result<Option<ContextManifest>> {
+        let (store, digest) = (self.0.clone(), digest.to_owned());
+        let read = tokio::task::spawn_blocking(move || store.manifest(&digest))
+            .await
+            .map_err(|e| Error::bug(format!("reading a context ended early: {e}")))?;
+        match read {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) if error.code == Code::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }

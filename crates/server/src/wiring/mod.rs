@@ -43,6 +43,14 @@ pub async fn run(
     run_with(config, environment, say, shutdown, |parts| parts).await
 }
 
+/// The repositories in the data folder. This program is their hook.
+fn git(data: &std::path::Path) -> Result<nonna_git::Home> {
+    let program = std::env::current_exe().map_err(|error| {
+        nonna_engine::Error::bug("This program does not know where it is.").said(error.to_string())
+    })?;
+    nonna_git::Home::open(&data.join("git"), &program)
+}
+
 /// The same, with something put around the real parts: a journal that is
 /// watched, a runtime that fails on purpose.
 ///
@@ -87,6 +95,7 @@ pub async fn run_with(
         edge: Arc::clone(&edge) as _,
         logs: edge,
         backup: Arc::new(backup::SqliteBackup(sqlite)),
+        git: Some(Arc::new(git(folder.path())?)),
         storage: Arc::new(builder.storage()),
         build_limits: Arc::new(contexts::Limits::of(&builder)),
         ..ServerParts::new(runtime, Arc::new(builder), edge_router, Arc::clone(&store))

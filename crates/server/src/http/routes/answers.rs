@@ -55,7 +55,7 @@ pub(super) fn page_by_key<T>(
     Ok(page(rest, limit, key))
 }
 
-pub(super) fn deployment(app: &App, deployment: Deployment) -> DeploymentAnswer {
+pub(crate) fn deployment(app: &App, deployment: Deployment) -> DeploymentAnswer {
     let scope = &deployment.plan.scope;
     let urls: BTreeMap<String, Vec<String>> = deployment
         .plan

@@ -8,14 +8,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::{Stream, StreamExt};
 use http::HeaderMap;
 use nonna_api::{DeploymentAnswer, Failure, paths};
-use nonna_engine::event::{Event, EventKind};
 use nonna_engine::{Code, Error};
 use nonna_model::DeploymentId;
 use nonna_store::records::{Deployment, StoredEvent};
-use tokio::sync::broadcast;
 
 use super::super::failure::Answer;
 use super::super::input::OfDeployment;
@@ -24,8 +22,6 @@ use super::super::{App, Caller};
 use super::answers;
 use crate::auth::Permission;
 
-/// How many events are read from the store at once.
-const BATCH: u32 = 200;
 /// How often a silent stream says that it is alive.
 const ALIVE: Duration = Duration::from_secs(15);
 
@@ -117,18 +113,6 @@ fn last_event_id(headers: &HeaderMap) -> Answer<u64> {
         })
 }
 
-/// A stream of events while it is read.
-struct Reading {
-    app: Arc<App>,
-    id: DeploymentId,
-    live: Option<broadcast::Receiver<StoredEvent>>,
-    after: u64,
-    stored: std::vec::IntoIter<StoredEvent>,
-    /// The store may have more than was read.
-    catch_up: bool,
-    over: bool,
-}
-
 async fn events(
     State(app): State<Arc<App>>,
     OfDeployment(id): OfDeployment,
@@ -136,19 +120,12 @@ async fn events(
 ) -> Answer<Response> {
     let after = last_event_id(&headers)?;
     // Before the state is looked at: nothing falls in between.
-    let live = app.deployments.events().listen(&id);
+    let followed = app.deployments.follow(&id, after);
     find(&app, &id).await?;
-    let reading = Reading {
-        app: Arc::clone(&app),
-        id,
-        live: Some(live),
-        after,
-        stored: Vec::new().into_iter(),
-        catch_up: true,
-        over: false,
-    };
     let closing = app.closing.clone();
-    let stream = stream::unfold(reading, Reading::step).take_until(closing.cancelled_owned());
+    let stream = followed
+        .map(|event| Ok(event.map_or_else(error_event, |event| sse(&event))))
+        .take_until(closing.cancelled_owned());
     Ok(respond(stream))
 }
 
@@ -176,91 +153,4 @@ fn sse(event: &StoredEvent) -> SseEvent {
         .id(event.sequence.to_string())
         .json_data(&event.event)
         .unwrap_or_default()
-}
-
-impl Reading {
-    async fn step(mut self) -> Option<(Result<SseEvent, Infallible>, Self)> {
-        if self.over {
-            return None;
-        }
-        match self.next().await {
-            Ok(Some(event)) => {
-                self.after = event.sequence;
-                self.over = matches!(event.event.kind, EventKind::Finished { .. });
-                Some((Ok(sse(&event)), self))
-            }
-            Ok(None) => None,
-            Err(error) => {
-                self.over = true;
-                Some((Ok(error_event(error)), self))
-            }
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<StoredEvent>, Error> {
-        loop {
-            if let Some(event) = self.stored.next() {
-                return Ok(Some(event));
-            }
-            if self.catch_up {
-                let events = self.read().await?;
-                self.catch_up = !events.is_empty();
-                self.stored = events.into_iter();
-                if self.catch_up {
-                    continue;
-                }
-                // All that is kept was told. Where it is over, so is this.
-                if let Some(last) = self.last_word().await? {
-                    // What is on its way to the store comes before the end.
-                    self.app.deployments.events().flush().await;
-                    let events = self.read().await?;
-                    if events.is_empty() {
-                        return Ok(Some(last));
-                    }
-                    self.stored = events.into_iter();
-                    self.catch_up = true;
-                    continue;
-                }
-            }
-            let Some(live) = self.live.as_mut() else {
-                return Ok(None);
-            };
-            match live.recv().await {
-                Ok(event) if event.sequence <= self.after => {}
-                Ok(event) if event.sequence == self.after + 1 => return Ok(Some(event)),
-                // Some were missed: they are in the store.
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => self.catch_up = true,
-                Err(broadcast::error::RecvError::Closed) => {
-                    self.live = None;
-                    self.catch_up = true;
-                }
-            }
-        }
-    }
-
-    async fn read(&self) -> Result<Vec<StoredEvent>, Error> {
-        if self.app.deployments.empty_one(&self.id).is_some() {
-            return Ok(Vec::new());
-        }
-        self.app.store.events_after(&self.id, self.after, BATCH).await
-    }
-
-    /// The end of a deployment that is over, where its event is not kept: it
-    /// had nothing to do, or the process died in between, or long ago.
-    async fn last_word(&self) -> Result<Option<StoredEvent>, Error> {
-        let deployment = match self.app.deployments.empty_one(&self.id) {
-            Some(empty) => Some(empty),
-            None => self.app.store.deployment(&self.id).await?,
-        };
-        Ok(deployment.and_then(|d| {
-            Some(StoredEvent {
-                sequence: self.after + 1,
-                event: Event {
-                    deployment: d.id,
-                    at: d.finished_at?,
-                    kind: EventKind::Finished { outcome: d.outcome? },
-                },
-            })
-        }))
-    }
 }

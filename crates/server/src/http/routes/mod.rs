@@ -5,6 +5,7 @@ mod builds;
 mod contexts;
 mod deployments;
 mod environments;
+mod git;
 mod logs;
 mod meta;
 mod registries;
@@ -14,7 +15,7 @@ mod variables;
 
 use super::registry::Registry;
 
-pub(crate) use answers::service as service_answer;
+pub(crate) use answers::{deployment as deployment_answer, service as service_answer};
 
 pub(super) fn all(registry: Registry) -> Registry {
     let registry = meta::register(registry);
@@ -26,5 +27,6 @@ pub(super) fn all(registry: Registry) -> Registry {
     let registry = registries::register(registry);
     let registry = logs::register(registry);
     let registry = builds::register(registry);
+    let registry = git::register(registry);
     sessions::register(registry)
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 /// A text without control characters, terminal escapes and characters that
 /// turn the direction of writing. Line ends become spaces, tabs stay.
-pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
