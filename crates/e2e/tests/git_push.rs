@@ -405,9 +405,7 @@ fn two_pushes_ctrl_c_and_a_killed_server_leave_branch_and_app_agreeing() -> anyh
 }
 
 #[test]
-fn over_https_of_the_local_authority_a_push_needs_nothing_but_the_setup() -> anyhow::Result<()> {
-    // The API itself speaks HTTP; what `nonna git setup` writes for an
-    // authority is what git reads.
+fn setup_tells_git_the_authority_and_leaves_a_remote_of_somebody_else_alone() -> anyhow::Result<()> {
     let nonna = Installation::start()?;
     let copy = WorkingCopy::init(&nonna, "shop")?;
     let ca = nonna.folder().join("ca.pem");

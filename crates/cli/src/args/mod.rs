@@ -2,8 +2,8 @@
 
 mod build;
 mod deploy;
-mod registry;
 mod git;
+mod registry;
 mod server;
 mod service;
 mod variable;
@@ -18,8 +18,8 @@ use nonna_model::Name;
 
 pub(crate) use build::{BuildLogArgs, BuildsArgs, BuildsCommand, CacheArgs, CacheCommand, ClearArgs, GcArgs};
 pub(crate) use deploy::{DeployArgs, DesiredArgs, FollowArgs, PlanArgs};
-pub(crate) use registry::{RegistryCommand, RegistryLoginArgs, ReleaseArgs, ReleaseCommand, SbomArgs};
 pub(crate) use git::{GitCommand, GitSetupArgs};
+pub(crate) use registry::{RegistryCommand, RegistryLoginArgs, ReleaseArgs, ReleaseCommand, SbomArgs};
 pub(crate) use server::{InstallArgs, LoginCodeArgs, ServerArgs, ServerCommand, ServerFlags};
 pub(crate) use service::{
     DestroyArgs, ExecArgs, LogsArgs, OpenArgs, PauseArgs, ReleasesArgs, RollbackArgs, RunArgs, ScaleArgs,

@@ -3,8 +3,8 @@
 mod build;
 mod deployment;
 mod folder;
-mod registry;
 mod git;
+mod registry;
 mod service;
 mod system;
 mod variable;

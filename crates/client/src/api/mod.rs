@@ -3,8 +3,8 @@
 mod builds;
 mod contexts;
 mod deployments;
-mod registries;
 mod git;
+mod registries;
 mod services;
 mod system;
 mod variables;

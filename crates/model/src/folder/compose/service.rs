@@ -217,6 +217,7 @@ fn blank(name: &Name, source: DeclaredSource) -> ServiceDeclaration {
         required_secrets: Vec::new(),
         required_variables: Vec::new(),
         withheld_secrets: Vec::new(),
+        watch: Vec::new(),
     }
 }
 
