@@ -302,6 +302,61 @@ async fn python_is_detected_and_gets_its_packages_from_the_registry() {
 }
 
 #[tokio::test]
+async fn what_uv_locked_is_installed_and_a_lockfile_out_of_step_is_named() {
+    let bench = Bench::new();
+    let files = support::example("uv-app");
+    let files = support::borrowed(&files);
+    let built = bench.build(&files).await.unwrap();
+    assert_eq!(built.builder, "python");
+    let app = bench.start(&built.image).await;
+    let answer = app.get("/").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("Hello from FastAPI"),
+        "{answer}"
+    );
+    assert_eq!(app.user().await, "10001");
+    assert!(
+        app.stop().await < Duration::from_secs(8),
+        "the app did not end at the first signal"
+    );
+    // Neither the tool nor what only development needs is in the image.
+    assert_eq!(
+        bench
+            .run(
+                &built.image,
+                &[
+                    "sh",
+                    "-c",
+                    "ls -d /opt/*; python -c 'import pytest' 2>&1 | tail -n 1"
+                ]
+            )
+            .await,
+        "/opt/venv\nModuleNotFoundError: No module named 'pytest'\n"
+    );
+
+    let changed: Vec<(&str, String)> = files
+        .iter()
+        .map(|(path, text)| {
+            // Only there has the list this form, not in the lockfile.
+            (*path, text.replace(", \"uvicorn>=", ", \"flask\", \"uvicorn>="))
+        })
+        .collect();
+    let changed: Vec<(&str, &str)> = changed
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect();
+    let error = bench.build(&changed).await.unwrap_err();
+    assert_eq!(error.code, Code::BuildFailed, "{error:?}");
+    assert!(
+        error
+            .hint
+            .as_deref()
+            .is_some_and(|hint| hint.contains("`uv lock`")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
 async fn node_is_detected_and_gets_its_packages_from_the_registry() {
     let bench = Bench::new();
     let files = support::example("node-app");

@@ -11,6 +11,48 @@ struct Sign {
 
 /// The most particular first.
 const SIGNS: &[Sign] = &[
+    // npm, pnpm, Yarn, Bun
+    Sign {
+        words: &["package.json and package-lock.json", "in sync"],
+        hint: "package-lock.json is out of step with package.json: run `npm install` and commit package-lock.json.",
+    },
+    Sign {
+        words: &["err_pnpm_outdated_lockfile"],
+        hint: "pnpm-lock.yaml is out of step with package.json: run `pnpm install` and commit pnpm-lock.yaml.",
+    },
+    Sign {
+        words: &["lockfile needs to be updated", "--frozen-lockfile"],
+        hint: "yarn.lock is out of step with package.json: run `yarn install` and commit yarn.lock.",
+    },
+    Sign {
+        words: &["lockfile would have been", "explicitly forbidden"],
+        hint: "yarn.lock is out of step with package.json: run `yarn install` and commit yarn.lock.",
+    },
+    Sign {
+        words: &["lockfile had changes, but lockfile is frozen"],
+        hint: "bun.lock is out of step with package.json: run `bun install` and commit bun.lock.",
+    },
+    Sign {
+        words: &["no matching version found for"],
+        hint: "package.json asks for a version that no registry has: see the line above, and mend it.",
+    },
+    Sign {
+        words: &["err_pnpm_no_matching_version"],
+        hint: "package.json asks for a version that no registry has: see the line above, and mend it.",
+    },
+    // uv, Poetry, pip
+    Sign {
+        words: &["lockfile at `uv.lock` needs to be updated"],
+        hint: "uv.lock is out of step with pyproject.toml: run `uv lock` and commit uv.lock.",
+    },
+    Sign {
+        words: &["pyproject.toml changed significantly since poetry.lock"],
+        hint: "poetry.lock is out of step with pyproject.toml: run `poetry lock` and commit poetry.lock.",
+    },
+    Sign {
+        words: &["no matching distribution found for"],
+        hint: "A package is asked for in a version that does not exist, or not for this release of Python: see the lines below, and mend requirements.txt or pyproject.toml.",
+    },
     // Bundler
     Sign {
         words: &["your bundle only supports platforms"],
@@ -136,6 +178,31 @@ mod tests {
     #[test]
     fn lockfiles_out_of_step_are_named() {
         for (line, file) in [
+            (
+                "npm error `npm ci` can only install packages when your package.json and package-lock.json or npm-shrinkwrap.json are in sync.",
+                "package-lock.json",
+            ),
+            (
+                " ERR_PNPM_OUTDATED_LOCKFILE  Cannot install with \"frozen-lockfile\" because pnpm-lock.yaml is not up to date with package.json",
+                "pnpm-lock.yaml",
+            ),
+            (
+                "error Your lockfile needs to be updated, but yarn was run with `--frozen-lockfile`.",
+                "yarn.lock",
+            ),
+            (
+                "YN0028: The lockfile would have been modified by this install, which is explicitly forbidden.",
+                "yarn.lock",
+            ),
+            ("error: lockfile had changes, but lockfile is frozen", "bun.lock"),
+            (
+                "error: The lockfile at `uv.lock` needs to be updated, but `--locked` was provided.",
+                "uv.lock",
+            ),
+            (
+                "pyproject.toml changed significantly since poetry.lock was last generated. Run `poetry lock` to fix the lock file.",
+                "poetry.lock",
+            ),
             (
                 "The dependencies in your gemfile changed, but the lockfile can't be updated because frozen mode is set",
                 "Gemfile.lock",

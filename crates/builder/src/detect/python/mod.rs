@@ -1,11 +1,13 @@
-//! Python, with pip.
+//! Python, with pip, uv or Poetry.
 
 mod app;
+mod locked;
 mod requirements;
 mod version;
 
 use nonna_engine::Result;
 
+use self::locked::Locked;
 use self::requirements::Requirements;
 use super::base_images;
 use super::procfile::Procfile;
@@ -40,11 +42,19 @@ impl Detector for Python {
     fn reference(&self) -> Reference {
         Reference {
             title: "Python",
-            managers: vec![[
-                "pip".into(),
-                "`requirements.txt`, else `pyproject.toml`".into(),
-                "`pip install -r`, into an environment that the image takes".into(),
-            ]],
+            managers: vec![
+                row("uv", "`uv.lock`", "`uv sync --locked --no-dev`"),
+                row(
+                    "Poetry",
+                    "`poetry.lock`, or `[tool.poetry]` alone",
+                    "`poetry install --only main`, with the major version that wrote the lockfile",
+                ),
+                row(
+                    "pip",
+                    "`requirements.txt`, else `pyproject.toml`",
+                    "`pip install -r`, into an environment that the image takes",
+                ),
+            ],
             frameworks: vec![
                 [
                     "Django".into(),
@@ -57,7 +67,7 @@ impl Detector for Python {
                     "the server among the requirements".into(),
                 ],
             ],
-            version: "`.python-version`, `runtime.txt`, `mise.toml`, `.tool-versions`, then `requires-python`.".into(),
+            version: "`.python-version`, `runtime.txt`, `mise.toml`, `.tool-versions`, then `requires-python` or Poetry's `python`.".into(),
             start: vec![
                 "`web` in the `Procfile`".into(),
                 "Django".into(),
@@ -65,7 +75,7 @@ impl Detector for Python {
                 SCRIPTS.join(", "),
             ],
             images: "`python:VERSION-slim` builds and runs.".into(),
-            caches: "pip's downloads and wheels.".into(),
+            caches: "The downloads and wheels of pip, uv and Poetry.".into(),
             notes: Vec::new(),
         }
     }
@@ -87,13 +97,17 @@ impl Detector for Python {
     }
 
     fn plan(&self, tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
-        let requirements = Requirements::read(tree)?;
-        let wanted = requirements.python.clone().map(|range| version::Wanted {
-            range,
-            dialect: Dialect::Pep440,
-            file: "pyproject.toml",
-            field: "requires-python",
-        });
+        let mut requirements = Requirements::read(tree)?;
+        let locked = Locked::read(tree, &mut requirements)?;
+        let wanted = match requirements.python.clone() {
+            Some(range) => Some(version::Wanted {
+                range,
+                dialect: Dialect::Pep440,
+                file: "pyproject.toml",
+                field: "requires-python",
+            }),
+            None => Locked::python(tree)?,
+        };
         let version = version::choose(tree, wanted.as_ref())?;
         let mut notes = requirements.notes.clone();
         let procfile = Procfile::read(tree)?;
@@ -136,7 +150,7 @@ impl Detector for Python {
         });
         let sign = self.sign(tree)?.map(|sign| sign.found);
         let found_by = requirements.found.clone().or(sign).unwrap_or_default();
-        let written = dockerfile(tree, &requirements, settings, &image, found)?;
+        let written = dockerfile(tree, &requirements, locked.as_ref(), settings, &image, found)?;
         let mut plan = Plan::new(self.name(), found_by, written);
         plan.versions = vec![version];
         plan.files = files.into_iter().collect();
@@ -145,9 +159,14 @@ impl Detector for Python {
     }
 }
 
+fn row(name: &str, sign: &str, what: &str) -> [String; 3] {
+    [name.to_owned(), sign.to_owned(), what.to_owned()]
+}
+
 fn dockerfile(
     tree: &Tree<'_>,
     requirements: &Requirements,
+    locked: Option<&Locked>,
     settings: &Settings,
     image: &str,
     found: app::Found,
@@ -162,7 +181,10 @@ fn dockerfile(
         ])
         .line("RUN python -m venv --without-pip /opt/venv")
         .line("WORKDIR /app");
-    let file = if requirements.generated.is_some() {
+    let file = if let Some(locked) = locked {
+        locked.install(&mut writer);
+        None
+    } else if requirements.generated.is_some() {
         writer.line(&format!("COPY {GENERATED} ./"));
         Some(GENERATED)
     } else if requirements.needs_source {
@@ -176,7 +198,10 @@ fn dockerfile(
         writer.install(
             &[PIP],
             &format!("python -m pip --python /opt/venv/bin/python install -r {file}"),
-            "there is requirements.txt",
+            &format!(
+                "there is {}",
+                requirements.found.as_deref().unwrap_or("requirements.txt")
+            ),
         );
     }
     let port = settings.port().to_string();

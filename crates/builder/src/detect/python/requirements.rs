@@ -50,6 +50,31 @@ impl Requirements {
         Ok(found)
     }
 
+    /// Takes the packages that a pyproject.toml names, and no others: of
+    /// `[project]`, and of Poetry's own table.
+    pub(super) fn only(&mut self, project: &toml::Table) {
+        self.packages.clear();
+        self.files.clear();
+        self.generated = None;
+        self.needs_source = false;
+        let listed = project
+            .get("project")
+            .and_then(|project| project.get("dependencies")?.as_array());
+        for line in listed.into_iter().flatten().filter_map(toml::Value::as_str) {
+            self.add(line);
+        }
+        let table = project
+            .get("tool")
+            .and_then(|tool| tool.get("poetry")?.get("dependencies")?.as_table());
+        for (name, value) in table.into_iter().flatten().filter(|(name, _)| *name != "python") {
+            self.add(name);
+            let extras = value.get("extras").and_then(toml::Value::as_array);
+            for extra in extras.into_iter().flatten().filter_map(toml::Value::as_str) {
+                self.add(&format!("{name}[{extra}]"));
+            }
+        }
+    }
+
     /// Whether it needs a package.
     pub(super) fn has(&self, package: &str) -> bool {
         self.packages.contains(package)
@@ -142,14 +167,6 @@ impl Requirements {
         self.python = project
             .and_then(|project| project.get("requires-python")?.as_str())
             .map(str::to_owned);
-        if project.is_none()
-            && parsed.get("tool").and_then(|tool| tool.get("poetry")).is_some()
-            && !tree.has("requirements.txt")
-        {
-            self.notes.push(
-                "the dependencies of Poetry's own table are not read: move them to `[project]`, or write them to requirements.txt (`poetry export`)".to_owned(),
-            );
-        }
         let lines = project.and_then(|project| project.get("dependencies")?.as_array());
         Ok(Some(
             lines
