@@ -14,6 +14,7 @@ mod line;
 pub mod metrics;
 mod pipeline;
 pub mod query;
+pub mod protocol;
 mod read;
 pub mod recognise;
 pub mod record;
@@ -22,6 +23,7 @@ mod segment;
 mod store;
 mod tail;
 mod varint;
+pub mod wire;
 mod writer;
 
 pub use files::{Follow, LogFiles, LogOptions, Subscription};
