@@ -377,6 +377,7 @@ fn crew(jobs: bool) -> DesiredEnvironment {
         dockerfile: None,
         target: None,
         arguments: BTreeMap::new(),
+        timeout_ms: None,
     });
     let mut web = ServiceSpec::new(build.clone());
     web.release = Some(job());

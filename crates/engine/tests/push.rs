@@ -96,6 +96,7 @@ fn planned(required: bool) -> Plan {
         dockerfile: None,
         target: None,
         arguments: BTreeMap::new(),
+        timeout_ms: None,
     }));
     spec.push = Some(Push {
         repository: "registry.example/team/web".into(),

@@ -22,7 +22,7 @@ pub struct Draft<'a> {
     pub replica: Option<Cow<'a, str>>,
     /// The line.
     pub line: Cow<'a, [u8]>,
-    fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub(super) fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> Draft<'a> {
