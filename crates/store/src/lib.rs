@@ -17,4 +17,4 @@ mod store;
 pub use folder::DataFolder;
 pub use seal::SealKey;
 pub use sqlite::SqliteStore;
-pub use store::{ORIGINS, Store};
+pub use store::{CONTENTS, ORIGINS, Store};

@@ -20,6 +20,9 @@ use crate::records::{
 /// The kind of the blobs that keep where images can be fetched again, by image.
 pub const ORIGINS: &str = "image-origin";
 
+/// The kind of the blobs that keep what images are made of, by image.
+pub const CONTENTS: &str = "image-contents";
+
 /// Keeps the state of the control plane.
 ///
 /// A call that has returned is on disk. Every call is one transaction: all of
@@ -178,8 +181,9 @@ pub trait Store: Journal {
 
     /// Removes the events and the journal of deployments that finished before
     /// this time, secrets' versions that were replaced before it and that no
-    /// release refers to, and login codes that expired before it. Answers how
-    /// many records went.
+    /// release refers to, login codes that expired before it, and what was
+    /// kept before it of images ([`ORIGINS`], [`CONTENTS`]) that no release
+    /// and no build's result names. Answers how many records went.
     async fn prune(&self, before: i64) -> Result<u64>;
 
     // ── Variables and secrets ───────────────────────────────────────────

@@ -11,12 +11,11 @@ use nonna_engine::{Code, Error, Result};
 use nonna_registry::Repository;
 use nonna_registry::attach;
 use nonna_registry::sbom::{self, Contents, Subject};
+use nonna_store::CONTENTS;
 use tokio::sync::mpsc;
 
 use super::Registries;
 
-/// The kind of the blobs that keep what an image is made of, by image.
-const KIND: &str = "image-contents";
 /// Pieces of an export that may wait to be read.
 const WAITING: usize = 4;
 
@@ -26,7 +25,7 @@ impl Registries {
     /// # Errors
     /// `ImageNotFound` where it was never read and is not on the machine.
     pub(crate) async fn contents(&self, image: &str) -> Result<Contents> {
-        if let Some(kept) = self.store.get_blob(KIND, image).await? {
+        if let Some(kept) = self.store.get_blob(CONTENTS, image).await? {
             return serde_json::from_slice(&kept)
                 .map_err(|e| Error::bug(format!("what an image is made of cannot be read: {e}")));
         }
@@ -39,7 +38,7 @@ impl Registries {
         let contents = read(export).await?;
         let bytes = serde_json::to_vec(&contents)
             .map_err(|e| Error::bug(format!("what an image is made of cannot be written: {e}")))?;
-        self.store.put_blob(KIND, image, &bytes).await?;
+        self.store.put_blob(CONTENTS, image, &bytes).await?;
         Ok(contents)
     }
 

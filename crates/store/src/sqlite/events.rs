@@ -57,6 +57,11 @@ pub(super) fn prune(connection: &Connection, before: i64) -> Inner<u64> {
         "DELETE FROM secret_versions WHERE replaced_at < ?1
              AND NOT EXISTS (SELECT 1 FROM release_secrets r WHERE r.version = secret_versions.version)",
         "DELETE FROM login_codes WHERE expires_at < ?1",
+        // What is known of images that no release and no later build needs.
+        "DELETE FROM blobs WHERE kind IN ('image-origin', 'image-contents') AND updated_at < ?1
+             AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.image = blobs.key)
+             AND NOT EXISTS (SELECT 1 FROM deployment_images d WHERE d.image = blobs.key)
+             AND NOT EXISTS (SELECT 1 FROM build_results b WHERE b.image = blobs.key)",
     ] {
         gone += run(connection, sql, params![before])? as u64;
     }

@@ -472,6 +472,25 @@ impl State {
         });
         self.codes.retain(|(_, expires)| *expires >= before);
         gone += counted - self.versions.len() - self.codes.len();
+        let of_releases = self
+            .releases
+            .values()
+            .filter_map(|(release, _)| release.image.clone());
+        let of_deployments = self
+            .deployments
+            .iter()
+            .flat_map(|row| row.images.values().cloned());
+        let needed: BTreeSet<String> = of_releases
+            .chain(of_deployments)
+            .chain(self.builds.values().cloned())
+            .collect();
+        let counted = self.blobs.len();
+        self.blobs.retain(|(kind, image), (info, _)| {
+            !(kind == nonna_store::ORIGINS || kind == nonna_store::CONTENTS)
+                || info.updated_at >= before
+                || needed.contains(image)
+        });
+        gone += counted - self.blobs.len();
         gone as u64
     }
 

@@ -82,6 +82,7 @@ macro_rules! store_suite {
             records::events_are_numbered_and_read_on
             records::events_of_nothing_are_refused
             records::pruning_spares_what_is_under_way
+            records::pruning_forgets_images_that_nobody_needs
             records::blobs_are_replaced_listed_and_removed
             records::the_audit_log_is_listed_in_pages
             records::build_results_go_with_their_service

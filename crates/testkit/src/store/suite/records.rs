@@ -101,6 +101,31 @@ pub async fn pruning_spares_what_is_under_way(s: &Setting) {
     );
 }
 
+pub async fn pruning_forgets_images_that_nobody_needs(s: &Setting) {
+    let deployment = s.begin(&s.plan(&[("web", Want::Image("a"))]).await).await;
+    let web = s.service("web").await.unwrap().id;
+    s.store
+        .set_image(&deployment, &web, "sha256:coming")
+        .await
+        .unwrap();
+    s.store
+        .put_build_result(&web, "source", "sha256:built")
+        .await
+        .unwrap();
+    for image in ["sha256:coming", "sha256:built", "sha256:gone"] {
+        s.store.keep_origin(image, "r.example/a@sha256:aa").await.unwrap();
+    }
+    s.store.prune(0).await.unwrap();
+    assert!(
+        s.store.origin("sha256:gone").await.unwrap().is_some(),
+        "it is too new to be pruned"
+    );
+    s.store.prune(i64::MAX).await.unwrap();
+    assert_eq!(s.store.origin("sha256:gone").await.unwrap(), None);
+    assert!(s.store.origin("sha256:coming").await.unwrap().is_some());
+    assert!(s.store.origin("sha256:built").await.unwrap().is_some());
+}
+
 pub async fn blobs_are_replaced_listed_and_removed(s: &Setting) {
     let bytes: Vec<u8> = (0..=255).collect();
     s.store
