@@ -103,6 +103,8 @@ impl Worker {
     }
 
     fn take(&mut self, arrival: Arrival) {
+        // What was changed before a batch was pushed holds for it.
+        self.take_changes();
         // The machine's own clock, for times that records do not say.
         let now = now();
         match arrival {
