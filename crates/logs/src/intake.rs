@@ -44,7 +44,7 @@ impl Ack {
     /// `DiskFull` (retryable) where the journal could not take it: none or not
     /// all of the batch was kept.
     pub async fn wait(self) -> Result<()> {
-        answer(self.0.await)
+        answer(self.0.await.unwrap_or(false))
     }
 
     /// The same for a thread; not to be called where tokio runs tasks.
@@ -52,17 +52,17 @@ impl Ack {
     /// # Errors
     /// As [`Ack::wait`].
     pub fn wait_blocking(self) -> Result<()> {
-        answer(self.0.blocking_recv())
+        answer(self.0.blocking_recv().unwrap_or(false))
     }
 
     /// Does not wait.
     pub fn ignore(self) {}
 }
 
-fn answer(received: std::result::Result<bool, oneshot::error::RecvError>) -> Result<()> {
-    match received {
-        Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(Error::provider(
+fn answer(kept: bool) -> Result<()> {
+    match kept {
+        true => Ok(()),
+        false => Err(Error::provider(
             Code::DiskFull,
             "The log proxy could not keep these records: its disk is full or does not answer.",
         )
@@ -106,11 +106,14 @@ pub enum Arrival {
     Dropped(Arc<Source>, &'static str, u64),
 }
 
+/// A service's label, and why its lines were dropped.
+type Dropper = (Arc<str>, &'static str);
+
 #[derive(Debug, Default)]
 struct Queue {
     batches: VecDeque<(Batch, Arc<Receipt>)>,
     /// Counted rather than queued: however many are dropped, it takes no more.
-    dropped: BTreeMap<(Arc<str>, &'static str), (Arc<Source>, u64)>,
+    dropped: BTreeMap<Dropper, (Arc<Source>, u64)>,
     bytes: usize,
     closed: bool,
     /// Somebody wants the consumer's attention without a batch.

@@ -414,7 +414,7 @@ impl Run<'_> {
             query.limit = usize::MAX;
             match order {
                 Order::NewestFirst => {
-                    (query.from, query.before) = (number.saturating_sub(CONTEXT_REACH), number)
+                    (query.from, query.before) = (number.saturating_sub(CONTEXT_REACH), number);
                 }
                 Order::OldestFirst => {
                     (query.from, query.before) = (number + 1, number.saturating_add(CONTEXT_REACH));

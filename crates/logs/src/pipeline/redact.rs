@@ -343,7 +343,7 @@ fn card(line: &[u8], run: Range<usize>) -> Option<Range<usize>> {
             (_, double) => double / 10 + double % 10,
         })
         .sum();
-    (sum % 10 == 0).then_some(run)
+    sum.is_multiple_of(10).then_some(run)
 }
 
 #[cfg(test)]

@@ -108,10 +108,11 @@ fn word(head: &[u8]) -> Option<Level> {
             .iter()
             .position(|b| !b.is_ascii_alphanumeric() && *b != b'_');
         let word = &head[at..at + len.unwrap_or(head.len() - at)];
-        if (4..=9).contains(&word.len()) && word.iter().all(u8::is_ascii_uppercase) {
-            if let Some(level) = Level::from_name(word) {
-                return Some(level);
-            }
+        if (4..=9).contains(&word.len())
+            && word.iter().all(u8::is_ascii_uppercase)
+            && let Some(level) = Level::from_name(word)
+        {
+            return Some(level);
         }
         at += word.len();
     }
@@ -202,14 +203,13 @@ fn value_end(json: &[u8], start: usize) -> Option<usize> {
                 continue;
             }
             b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return Some(at),
+            b'}' | b']' | b',' if depth == 0 => return Some(at),
             b'}' | b']' => {
                 depth -= 1;
                 if depth == 0 {
                     return Some(at + 1);
                 }
             }
-            b',' if depth == 0 => return Some(at),
             _ => {}
         }
         at += 1;

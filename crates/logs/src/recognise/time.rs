@@ -285,7 +285,6 @@ fn klog(head: &[u8], now: i64) -> Option<Found> {
 }
 
 fn two(out: &mut Vec<u8>, number: u32) {
-    #[expect(clippy::cast_possible_truncation, reason = "below ten")]
     out.extend_from_slice(&[b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]);
 }
 
@@ -325,7 +324,6 @@ impl TimeWriter {
             });
             let mut step = SECOND / 10;
             for _ in 0..count {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a digit")]
                 out.push(b'0' + (fraction / step % 10) as u8);
                 step /= 10;
             }

@@ -38,7 +38,7 @@ impl Shape {
         let hash = mix(key.wrapping_add(self.seed));
         let span = u64::from(self.segments) * u64::from(self.segment);
         let mask = u64::from(self.segment) - 1;
-        let first = (u128::from(hash) * u128::from(span) >> 64) as u64;
+        let first = ((u128::from(hash) * u128::from(span)) >> 64) as u64;
         let second = (first + u64::from(self.segment)) ^ (hash >> 18 & mask);
         let third = (first + 2 * u64::from(self.segment)) ^ (hash & mask);
         Places {

@@ -115,7 +115,6 @@ impl HashSet {
     #[inline]
     pub(crate) fn insert(&mut self, hash: u64) {
         let mask = self.slots.len() - 1;
-        #[expect(clippy::cast_possible_truncation, reason = "masked")]
         let mut at = (hash >> 20) as usize & mask;
         loop {
             match self.slots[at] {

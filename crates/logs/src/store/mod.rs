@@ -556,7 +556,7 @@ fn open_segments(folder: &Path) -> std::io::Result<(Vec<Arc<Segment>>, Vec<Strin
         match segment.range() {
             Some(_) => segments.push(Arc::new(segment)),
             None => {
-                tracing::warn!(path = %path.display(), "a segment of logs holds no block that can be read")
+                tracing::warn!(path = %path.display(), "a segment of logs holds no block that can be read");
             }
         }
     }
