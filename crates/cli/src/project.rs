@@ -62,7 +62,7 @@ impl Project {
     }
 
     fn read(folder: &Path) -> Result<Self> {
-        let manifest = folder::manifest(&on_disk(folder)).map_err(mistakes)?;
+        let manifest = folder::manifest(&on_disk(folder)).map_err(|problems| mistakes(&problems))?;
         Ok(Self {
             folder: folder.to_owned(),
             manifest,
@@ -77,7 +77,7 @@ impl Project {
             compose: self.compose.as_deref(),
             variables: &|name| std::env::var(name).ok(),
         };
-        folder::declare(&on_disk(&self.folder), &ask).map_err(mistakes)
+        folder::declare(&on_disk(&self.folder), &ask).map_err(|problems| mistakes(&problems))
     }
 
     /// The project's name: the manifest's, else the folder's.
@@ -147,7 +147,7 @@ fn default_environment(manifest: &Manifest) -> String {
         .unwrap_or_default()
 }
 
-fn mistakes(problems: Problems) -> Failure {
+fn mistakes(problems: &Problems) -> Failure {
     let mut lines: Vec<String> = problems.to_string().lines().map(str::to_owned).collect();
     let summary = lines.pop().unwrap_or_default();
     let mut error = Error::user(Code::InvalidInput, format!("{summary}."));

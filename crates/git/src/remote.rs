@@ -279,7 +279,7 @@ impl Home {
         command.current_dir(work.path());
         run(command, LIMIT)
             .await
-            .map_err(|error| explain(error, url, branch))?;
+            .map_err(|error| explain(&error, url, branch))?;
         let commit = self.resolve(repository, &full).await?.ok_or_else(|| {
             Error::provider(Code::NotFound, format!("The branch {branch} was not fetched."))
         })?;
@@ -291,7 +291,7 @@ impl Home {
     }
 }
 
-fn explain(error: Error, url: &RemoteUrl, branch: &str) -> Error {
+fn explain(error: &Error, url: &RemoteUrl, branch: &str) -> Error {
     let said = error.provider.clone().unwrap_or_default();
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
     let better = if has(&["couldn't find remote ref"]) {

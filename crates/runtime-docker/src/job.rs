@@ -198,7 +198,7 @@ mod tests {
         lines.take(true, b"err\r\n", |line| seen.push(line.to_owned()));
         lines.take(false, b"c\n", |line| seen.push(line.to_owned()));
         lines.take(false, &vec![b'x'; MAX_LINE + 9], |line| {
-            seen.push(line.to_owned())
+            seen.push(line.to_owned());
         });
         lines.end(|line| seen.push(line.len().to_string()));
         assert_eq!(seen, ["a", "err", "bc", &MAX_LINE.to_string()]);

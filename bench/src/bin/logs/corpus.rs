@@ -142,7 +142,7 @@ impl Corpus {
             return writeln!(out, "\tat {}{})", random.of(FRAMES), 20 + random.uneven(400));
         }
         self.ms += random.uneven(25);
-        let secret = self.line % SECRET_EVERY == 0;
+        let secret = self.line.is_multiple_of(SECRET_EVERY);
         let what = random.below(1000);
         match what {
             _ if secret => self.with_secret(out),

@@ -223,7 +223,7 @@ fn any_json(bytes: &[u8], depth: usize, out: &mut String) -> Result<(), Malforme
         Some((2, value)) => out.push_str(if value.number() != 0 { "true" } else { "false" }),
         Some((3, value)) => out.push_str(&value.number().cast_signed().to_string()),
         Some((4, value)) => {
-            out.push_str(&serde_json::Value::from(f64::from_bits(value.number())).to_string())
+            out.push_str(&serde_json::Value::from(f64::from_bits(value.number())).to_string());
         }
         Some((5, list)) => {
             out.push('[');

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn both_framings_on_one_stream() {
-        let stream = b"<13>one\n9 <13>tw\no\n12 drummers\r\n\0<13>three\0200 <13>cut off";
+        let stream = b"<13>one\n9 <13>tw\no\n12 drummers\r\n\x00<13>three\x00200 <13>cut off";
         let lines: Vec<String> = frames(stream, 3, 100)
             .into_iter()
             .map(|f| String::from_utf8(f.bytes).unwrap())

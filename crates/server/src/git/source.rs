@@ -444,7 +444,9 @@ mod tests {
         fs::write(secret.path().join(".dockerignore"), "[hunter2").unwrap();
         let target = |name: &str| secret.path().join(name).display().to_string();
         let tree = Tree::default();
-        let cases: [(Vec<(&str, &str)>, (&str, String)); 3] = [
+        /// Files of a commit, and a link among them: its path and where it leads.
+        type Case<'a> = (Vec<(&'a str, &'a str)>, (&'a str, String));
+        let cases: [Case<'_>; 3] = [
             (vec![("a", "1")], ("nonna.toml", target("nonna.toml"))),
             (
                 vec![("nonna.toml", "[services.web]\nsource = \"out\"\n")],
