@@ -348,7 +348,7 @@ fn reference() -> Reference {
         caches: "the package manager's own: `/root/.npm`, `/root/.pnpm-store`, `/root/.cache/yarn`, `/root/.yarn/berry`, `/root/.bun/install/cache`.".to_owned(),
         notes: vec![
             "The release of pnpm and Yarn is `packageManager`'s, else the one that wrote the lockfile.".to_owned(),
-            "Settings that are programs (`next.config.js` …) are read, not run: only plain values in them are understood. `build.output` and `build.start` decide otherwise.".to_owned(),
+            "Settings that are programs (`next.config.js` …) are read, not run: only plain values in them are understood.".to_owned(),
             "The app's folder with its production packages is the image, but for servers that need nothing else.".to_owned(),
         ],
     }
