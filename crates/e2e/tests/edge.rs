@@ -47,11 +47,11 @@ fn curl(nonna: &Installation, authority: &Path, host: &str) -> Result<String, St
 
 fn files_below(folder: &Path, all: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            files_below(&path, all);
-        } else if path.is_file() {
-            all.push(path);
+        // Links are not followed: git's hook is one to the program itself.
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files_below(&entry.path(), all),
+            Ok(kind) if kind.is_file() => all.push(entry.path()),
+            _ => {}
         }
     }
 }

@@ -10,6 +10,7 @@
     reason = "a test that cannot go on has failed, and says where"
 )]
 
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -313,8 +314,14 @@ fn two_pushes_ctrl_c_and_a_killed_server_leave_branch_and_app_agreeing() -> anyh
         copy.commit(&[("nonna.toml", MANIFEST), ("Dockerfile", &dockerfile("one"))])?;
         copy.push(&["nonna", "main"])?.ok()?;
 
+        // The engine keeps what steps led to: each run has steps of its own, or
+        // a second one would not be slow.
+        let unique = nonna.id().to_owned();
+        let steps = move |seconds: u32, greeting: &str| {
+            format!("FROM nonna-test/app:v1\nRUN echo {unique} && sleep {seconds}\nENV GREETING={greeting}\n")
+        };
         // Two at once of the same state: one wins, the other is told.
-        let slow = |greeting: &str| format!("FROM nonna-test/app:v1\nRUN sleep 3\nENV GREETING={greeting}\n");
+        let slow = |greeting: &str| steps(3, greeting);
         let base = copy.head()?;
         copy.commit(&[("Dockerfile", &slow("first"))])?;
         copy.git(&["branch", "first"])?.ok()?;
@@ -354,14 +361,13 @@ fn two_pushes_ctrl_c_and_a_killed_server_leave_branch_and_app_agreeing() -> anyh
 
         // Ctrl-C in the client cancels the deployment.
         copy.git(&["reset", "--quiet", "--hard", winner])?.ok()?;
-        copy.commit(&[(
-            "Dockerfile",
-            "FROM nonna-test/app:v1\nRUN sleep 60\nENV GREETING=never\n",
-        )])?;
+        copy.commit(&[("Dockerfile", &steps(60, "never"))])?;
         let mut push = copy
             .command(&["push", "nonna", "main"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // A terminal sends Ctrl-C to all processes of the command.
+            .process_group(0)
             .spawn()?;
         let unfinished = |nonna: &Installation| {
             nonna
@@ -371,7 +377,7 @@ fn two_pushes_ctrl_c_and_a_killed_server_leave_branch_and_app_agreeing() -> anyh
         wait_for("a deployment", || unfinished(&nonna));
         std::thread::sleep(Duration::from_millis(500));
         let pid = rustix::process::Pid::from_raw(i32::try_from(push.id())?).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::INT)?;
+        rustix::process::kill_process_group(pid, rustix::process::Signal::INT)?;
         push.wait()?;
         wait_for("the end of the deployment", || !unfinished(&nonna));
         assert_eq!(greeting(&nonna), winner);
