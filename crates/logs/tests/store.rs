@@ -398,6 +398,57 @@ fn two_hundred_services_at_once_and_clocks_that_go_backwards() {
 }
 
 #[test]
+fn a_store_that_stands_still_keeps_what_its_quota_holds_and_tells_what_it_lost_beyond() {
+    let temp = tempfile::tempdir().unwrap();
+    let options = Options {
+        spool_bytes: 4 * 1024 * 1024,
+        ..Options::default()
+    };
+    let proxy = LogProxy::open(temp.path(), options).unwrap();
+    proxy.freeze(true);
+    let source = web();
+    let (mut pushed, mut refused) = (Vec::new(), 0);
+    let mut acknowledged = BTreeSet::new();
+    while refused < 30 {
+        let part: Vec<String> = (0..500)
+            .map(|n| format!("n {} {}", pushed.len() + n, "q".repeat(90)))
+            .collect();
+        let batch = Batch::of_lines(&source, part.iter().map(String::as_bytes));
+        match proxy.intake().try_push(batch).unwrap().wait_blocking() {
+            Ok(()) => acknowledged.extend(part.iter().cloned()),
+            Err(error) => {
+                assert_eq!(error.code, nonna_engine::Code::DiskFull);
+                assert!(error.retryable);
+                refused += 1;
+            }
+        }
+        pushed.extend(part);
+    }
+    // What the quota holds was taken, and can be found although it is in no block.
+    assert!(acknowledged.len() * 90 > 3 * 1024 * 1024, "{}", acknowledged.len());
+    let dropped = pushed.len() - all(&proxy).len();
+    assert!(dropped >= 29 * 500, "{dropped}");
+    let metric = format!("nonna_logs_dropped_total{{reason=\"disk\"}} {dropped}\n");
+    assert!(proxy.metrics().contains(&metric), "{metric}: {}", proxy.metrics());
+
+    proxy.freeze(false);
+    proxy.settle_blocking();
+    push(&proxy, &source, &["after".to_owned()]);
+    let found = all(&proxy);
+    let (told, theirs): (Vec<Entry>, Vec<Entry>) = found
+        .into_iter()
+        .partition(|entry| entry.source.stream == Stream::Proxy);
+    assert_eq!(
+        lines(&told),
+        [format!("{dropped} records were dropped: the logs' disk took no more")]
+    );
+    let theirs: BTreeSet<String> = lines(&theirs).into_iter().collect();
+    assert!(acknowledged.is_subset(&theirs));
+    assert_eq!(theirs.len() + dropped, pushed.len() + 1);
+    assert!(proxy.metrics().contains(&metric), "told, not counted again");
+}
+
+#[test]
 fn secrets_are_nowhere_on_the_disk_and_traces_are_one_record() {
     let temp = tempfile::tempdir().unwrap();
     let options = Options {

@@ -140,7 +140,9 @@ impl Worker {
                 .journal_bytes
                 .store(self.journal.bytes(), Ordering::Relaxed);
         }
-        if self.lost > 0 && self.journal.bytes() < self.core.options.spool_bytes {
+        // There is room again: what was lost is told with the next that is kept.
+        let tells = self.lost > 0 && self.journal.bytes() < self.core.options.spool_bytes;
+        if tells {
             let text = format!("{} records were dropped: the logs' disk took no more", self.lost);
             let now = now();
             self.pipeline.say(SELF, &text, now);
@@ -164,8 +166,8 @@ impl Worker {
                 drop(receipts);
             }
             Err(error) => {
-                let told = u64::from(self.lost > 0);
-                let lost = frame.batch.len() as u64 - told.min(frame.batch.len() as u64);
+                // What tells of the loss is not a loss itself.
+                let lost = (frame.batch.len() as u64).saturating_sub(u64::from(tells));
                 self.lost += lost;
                 self.core.counters.dropped_disk.fetch_add(lost, Ordering::Relaxed);
                 for receipt in &receipts {
