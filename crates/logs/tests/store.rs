@@ -425,7 +425,11 @@ fn a_store_that_stands_still_keeps_what_its_quota_holds_and_tells_what_it_lost_b
         pushed.extend(part);
     }
     // What the quota holds was taken, and can be found although it is in no block.
-    assert!(acknowledged.len() * 90 > 3 * 1024 * 1024, "{}", acknowledged.len());
+    assert!(
+        acknowledged.len() * 90 > 3 * 1024 * 1024,
+        "{}",
+        acknowledged.len()
+    );
     let dropped = pushed.len() - all(&proxy).len();
     assert!(dropped >= 29 * 500, "{dropped}");
     let metric = format!("nonna_logs_dropped_total{{reason=\"disk\"}} {dropped}\n");
@@ -440,7 +444,9 @@ fn a_store_that_stands_still_keeps_what_its_quota_holds_and_tells_what_it_lost_b
         .partition(|entry| entry.source.stream == Stream::Proxy);
     assert_eq!(
         lines(&told),
-        [format!("{dropped} records were dropped: the logs' disk took no more")]
+        [format!(
+            "{dropped} records were dropped: the logs' disk took no more"
+        )]
     );
     let theirs: BTreeSet<String> = lines(&theirs).into_iter().collect();
     assert!(acknowledged.is_subset(&theirs));

@@ -143,17 +143,19 @@ fn node_is_built_in_one_stage_and_run_in_another() {
         (".npmrc", ""),
     ])
     .unwrap();
-    let expected = "FROM node:20-slim AS build\n\
+    let expected = "FROM node:20-slim AS tools\n\
         WORKDIR /app\n\
         ENV npm_config_update_notifier=false npm_config_fund=false npm_config_audit=false\n\
+        FROM tools AS dependencies\n\
         COPY src/package.json src/package-lock.json src/.npmrc ./\n\
         RUN --mount=type=cache,id=nonna-svc-npm,target=/root/.npm npm ci\n\
+        FROM tools AS build\n\
         COPY src/ ./\n\
-        RUN --mount=type=cache,id=nonna-svc-npm,target=/root/.npm npm run build\n\
-        RUN --mount=type=cache,id=nonna-svc-npm,target=/root/.npm npm prune --omit=dev\n\
+        RUN --mount=type=bind,from=dependencies,source=/app/node_modules,target=/app/node_modules,rw --mount=type=cache,id=nonna-svc-npm,target=/root/.npm npm run build\n\
         FROM node:20-slim\n\
         ENV NODE_ENV=production PORT=8080 PATH=/app/node_modules/.bin:$PATH\n\
         WORKDIR /app\n\
+        COPY --from=dependencies --chown=node:node /app/node_modules ./node_modules\n\
         COPY --from=build --chown=node:node /app ./\n\
         USER node\n\
         EXPOSE 8080\n\

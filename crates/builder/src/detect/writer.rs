@@ -22,6 +22,8 @@ pub(super) struct Writer<'s> {
     caches: Vec<Cache>,
     install: Vec<Decision>,
     build: Vec<Decision>,
+    /// The mount of a folder of another stage, for the step that builds.
+    lent: String,
 }
 
 /// A finished Dockerfile, and what was decided in it.
@@ -45,6 +47,7 @@ impl<'s> Writer<'s> {
             caches: Vec::new(),
             install: Vec::new(),
             build: Vec::new(),
+            lent: String::new(),
         }
     }
 
@@ -54,6 +57,19 @@ impl<'s> Writer<'s> {
         self.base(image);
         self.line(&format!("FROM {image} AS {name}"));
         self.text.push_str(&self.settings.ca_environment());
+        self
+    }
+
+    /// Begins a stage that goes on where another one ended.
+    pub(super) fn stage_from(&mut self, stage: &str, name: &str) -> &mut Self {
+        self.line(&format!("FROM {stage} AS {name}"))
+    }
+
+    /// Lets the step that builds see a folder of another stage in the same
+    /// place; what is written there is forgotten, and none of it is part of
+    /// this stage.
+    pub(super) fn lend(&mut self, stage: &str, folder: &str) -> &mut Self {
+        self.lent = format!(" --mount=type=bind,from={stage},source={folder},target={folder},rw");
         self
     }
 
@@ -123,6 +139,14 @@ impl<'s> Writer<'s> {
         self.line(&format!("COPY {}/ ./", super::SOURCE_FOLDER))
     }
 
+    /// The same for the stage that becomes the image; `owner` is a user of it.
+    pub(super) fn copy_source_for(&mut self, owner: &str) -> &mut Self {
+        self.line(&format!(
+            "COPY --chown={owner}:{owner} {}/ ./",
+            super::SOURCE_FOLDER
+        ))
+    }
+
     /// Copies from a stage; `owner` is a user of the final image.
     pub(super) fn copy_from(&mut self, stage: &str, from: &str, to: &str, owner: Option<&str>) -> &mut Self {
         let flags = match owner {
@@ -157,7 +181,7 @@ impl<'s> Writer<'s> {
         let over = self.settings.overrides.install.as_deref();
         if let Some((command, why)) = decide(over, "install", command, why) {
             let over = over.is_some();
-            self.step(caches, &command, over);
+            self.step("", caches, &command, over);
             self.install.push(Decision { command, why });
         }
         self
@@ -174,14 +198,15 @@ impl<'s> Writer<'s> {
         let over = self.settings.overrides.build.as_deref();
         if let Some((command, why)) = decide(over, "command", command, why) {
             let over = over.is_some();
-            self.step(caches, &command, over);
+            let lent = std::mem::take(&mut self.lent);
+            self.step(&lent, caches, &command, over);
             self.build.push(Decision { command, why });
         }
         self
     }
 
-    fn step(&mut self, caches: &[Cache], command: &str, is_the_users: bool) {
-        let mounts = self.mounts(caches);
+    fn step(&mut self, lent: &str, caches: &[Cache], command: &str, is_the_users: bool) {
+        let mounts = format!("{lent}{}", self.mounts(caches));
         if is_the_users {
             // The exec form: nothing in it is a Dockerfile's syntax.
             let words = ["/bin/sh".to_owned(), "-c".to_owned(), command.to_owned()];

@@ -72,6 +72,7 @@ pub(super) fn read(tree: &Tree<'_>) -> Result<Framework> {
         scripts: &["build"],
         program: Some("ng build"),
         output,
+        cache: None,
         note: None,
     })
 }

@@ -2,6 +2,7 @@
 
 use nonna_engine::Result;
 
+use super::super::Cache;
 use super::super::incomplete;
 use super::super::start::Start;
 use super::super::tree::Tree;
@@ -17,6 +18,8 @@ pub(super) struct Framework {
     /// The program that builds where no script does.
     pub(super) program: Option<&'static str>,
     pub(super) output: Output,
+    /// What its builds keep for the next one.
+    pub(super) cache: Option<Cache>,
     pub(super) note: Option<&'static str>,
 }
 
@@ -43,6 +46,10 @@ const NEXT: [&str; 4] = [
     "next.config.ts",
     "next.config.cjs",
 ];
+/// https://nextjs.org/docs/app/guides/ci-build-caching
+const NEXT_CACHE: Cache = Cache::locked("next", "/app/.next/cache");
+/// https://angular.dev/cli/cache
+const ANGULAR_CACHE: Cache = Cache::locked("angular", "/app/.angular/cache");
 const ASTRO: [&str; 4] = [
     "astro.config.mjs",
     "astro.config.ts",
@@ -66,6 +73,7 @@ impl Framework {
             scripts: &["build"],
             program: None,
             output,
+            cache: None,
             note: None,
         }
     }
@@ -78,6 +86,11 @@ impl Framework {
                 single,
             },
         )
+    }
+
+    fn keeping(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
     }
 
     fn built_by(mut self, program: &'static str) -> Self {
@@ -98,7 +111,7 @@ impl Framework {
     fn whole(tree: &Tree<'_>, package: &Package) -> Result<Option<Self>> {
         let node = |words: &[&str]| Start::exec(words);
         if package.needs("next") {
-            return Ok(Some(next(&config(tree, &NEXT)?, tree)));
+            return Ok(Some(next(&config(tree, &NEXT)?, tree).keeping(NEXT_CACHE)));
         }
         if package.needs("nuxt") {
             return Ok(Some(
@@ -167,7 +180,7 @@ impl Framework {
             ));
         }
         if package.needs("@angular/core") && tree.has("angular.json") {
-            return angular::read(tree).map(Some);
+            return angular::read(tree).map(|framework| Some(framework.keeping(ANGULAR_CACHE)));
         }
         Ok(None)
     }

@@ -22,6 +22,9 @@ use super::writer::{Writer, Written, overruled};
 use super::{Detector, Plan, Reference, Settings, Sign, Strength, Version, given_start, incomplete};
 use crate::context::ExtraFile;
 
+/// Where the packages are while an image is built.
+const MODULES: &str = "/app/node_modules";
+
 /// A `package.json`.
 pub(super) struct Node;
 
@@ -174,22 +177,9 @@ impl Recipe<'_> {
     fn write(&self, becomes: Becomes) -> (Written, Option<ExtraFile>) {
         let mut writer = Writer::new(self.settings);
         let builds = self.builds(&becomes);
-        self.install(&mut writer, builds.is_some());
-        if let Some((command, why)) = &builds {
-            // Tools of the ecosystem keep what they know between builds here.
-            writer.build(&[self.manager.cache()], command, why);
-        } else {
-            // What the user says is run all the same.
-            writer.build(&[self.manager.cache()], "", "");
-        }
-        let port = self.settings.port();
-        let user = if self.manager.kind == Kind::Bun {
-            "bun"
-        } else {
-            "node"
-        };
         match becomes {
             Becomes::Pages { folder, single, rule } => {
+                self.build_beside_packages(&mut writer, builds.as_ref());
                 let folder = if folder.is_empty() || folder == "." {
                     "/app".to_owned()
                 } else {
@@ -201,10 +191,11 @@ impl Recipe<'_> {
                     single,
                     rule,
                 };
-                let (written, file) = web_server::serve(writer, pages, port);
+                let (written, file) = web_server::serve(writer, pages, self.settings.port());
                 (written, Some(file))
             }
             Becomes::Bundle(folders, start, rule) => {
+                self.build_beside_packages(&mut writer, builds.as_ref());
                 self.final_stage(&mut writer);
                 for (from, to) in &folders {
                     let to = if to == "." {
@@ -212,19 +203,120 @@ impl Recipe<'_> {
                     } else {
                         format!("./{to}/")
                     };
-                    writer.copy_from("build", &format!("/app/{from}/"), &to, Some(user));
+                    writer.copy_from("build", &format!("/app/{from}/"), &to, Some(self.user()));
                 }
-                (writer.finish(user, start, rule), None)
+                (writer.finish(self.user(), start, rule), None)
             }
             Becomes::App(start, rule) => {
-                if builds.is_some() && self.package.has_dependencies() {
-                    writer.run(&[self.manager.cache()], self.manager.prune());
+                if self.keeps_packages_apart() {
+                    self.build_apart_from_packages(&mut writer, builds.as_ref());
+                } else {
+                    self.build_beside_packages(&mut writer, builds.as_ref());
+                    if self.is_built(builds.as_ref()) && self.package.has_dependencies() {
+                        writer.run(&[self.manager.cache()], self.manager.prune());
+                    }
+                    self.final_stage(&mut writer);
+                    writer.copy_from("build", "/app", "./", Some(self.user()));
                 }
-                self.final_stage(&mut writer);
-                writer.copy_from("build", "/app", "./", Some(user));
-                (writer.finish(user, start, rule), None)
+                (writer.finish(self.user(), start, rule), None)
             }
         }
+    }
+
+    /// The user without rights that the base image has for apps.
+    fn user(&self) -> &'static str {
+        if self.manager.kind == Kind::Bun {
+            "bun"
+        } else {
+            "node"
+        }
+    }
+
+    /// Whether the packages can be kept in stages of their own, which a change
+    /// of the source leaves alone: nothing but the package manager may write
+    /// into `node_modules`, and all that decides what is in there must be in a
+    /// few files.
+    fn keeps_packages_apart(&self) -> bool {
+        let generated = ["prisma", "@prisma/client"]
+            .iter()
+            .any(|package| self.package.needs(package));
+        // Without packages of production there may be no folder to copy. Yarn 2
+        // and later keep beside it what they installed, and run no script
+        // without that.
+        !self.package.dependencies.is_empty()
+            && !self.package.installs_with_source()
+            && !generated
+            && self.manager.kind != Kind::Berry
+            && self.settings.overrides.install.is_none()
+    }
+
+    /// Whether anything is built: then the packages that only builds need are
+    /// needed too.
+    fn is_built(&self, builds: Option<&(String, String)>) -> bool {
+        match &self.settings.overrides.build {
+            Some(line) => !line.trim().is_empty(),
+            None => builds.is_some(),
+        }
+    }
+
+    /// One stage has the packages and the source.
+    fn build_beside_packages(&self, writer: &mut Writer<'_>, builds: Option<&(String, String)>) {
+        self.tools(writer, "build");
+        let early = self.package.installs_with_source();
+        if early {
+            writer.copy_source();
+        } else {
+            self.copy_what_decides(writer);
+        }
+        if self.package.has_dependencies() || early {
+            let command = self.manager.install(self.is_built(builds));
+            writer.install(&[self.manager.cache()], &command, &self.manager.why);
+        }
+        if !early {
+            writer.copy_source();
+        }
+        self.build(writer, builds);
+    }
+
+    /// Stages of their own for all packages and for those of production: after
+    /// a change of the source only the build runs, and the image's layer of
+    /// packages is the one of before.
+    fn build_apart_from_packages(&self, writer: &mut Writer<'_>, builds: Option<&(String, String)>) {
+        let all = "dependencies";
+        let is_built = self.is_built(builds);
+        self.tools(writer, "tools");
+        writer.stage_from("tools", all);
+        self.copy_what_decides(writer);
+        let command = self.manager.install(is_built);
+        writer.install(&[self.manager.cache()], &command, &self.manager.why);
+        let mut production = all;
+        if is_built && !self.package.dev_dependencies.is_empty() {
+            production = "production";
+            writer.stage_from(all, production);
+            writer.run(&[self.manager.cache()], self.manager.prune());
+        }
+        if is_built {
+            writer.stage_from("tools", "build").copy_source();
+            writer.lend(all, MODULES);
+            self.build(writer, builds);
+        }
+        self.final_stage(writer);
+        writer.copy_from(production, MODULES, "./node_modules", Some(self.user()));
+        if is_built {
+            writer.copy_from("build", "/app", "./", Some(self.user()));
+        } else {
+            writer.copy_source_for(self.user());
+        }
+    }
+
+    /// The step that builds; what the user says is run even where nothing else
+    /// would be.
+    fn build(&self, writer: &mut Writer<'_>, builds: Option<&(String, String)>) {
+        // Tools of the ecosystem keep what they know between builds here.
+        let mut caches = vec![self.manager.cache()];
+        caches.extend(self.framework.and_then(|framework| framework.cache));
+        let (command, why) = builds.map_or(("", ""), |(command, why)| (command, why));
+        writer.build(&caches, command, why);
     }
 
     /// The command that builds, and why; `None`: there is nothing to build.
@@ -253,10 +345,11 @@ impl Recipe<'_> {
         ))
     }
 
-    fn install(&self, writer: &mut Writer<'_>, dev: bool) {
+    /// Begins a stage that has the package manager.
+    fn tools(&self, writer: &mut Writer<'_>, name: &str) {
         let manager = self.manager;
         writer
-            .build_stage(self.image, "build")
+            .build_stage(self.image, name)
             .line("WORKDIR /app")
             .environment(&[
                 ("npm_config_update_notifier", "false"),
@@ -275,20 +368,13 @@ impl Recipe<'_> {
         if let Some((command, cache)) = manager.setup() {
             writer.run(&[cache], &command);
         }
-        let early = self.package.installs_with_source();
-        if early {
-            writer.copy_source();
-        } else {
-            writer.copy_files(&manager.files(self.tree), "./");
-            for folder in manager.folders(self.tree) {
-                writer.line(&format!("COPY {}/{folder}/ ./{folder}/", super::SOURCE_FOLDER));
-            }
-        }
-        if self.package.has_dependencies() || early {
-            writer.install(&[manager.cache()], &manager.install(dev), &manager.why);
-        }
-        if !early {
-            writer.copy_source();
+    }
+
+    /// Copies the files that decide what is installed.
+    fn copy_what_decides(&self, writer: &mut Writer<'_>) {
+        writer.copy_files(&self.manager.files(self.tree), "./");
+        for folder in self.manager.folders(self.tree) {
+            writer.line(&format!("COPY {}/{folder}/ ./{folder}/", super::SOURCE_FOLDER));
         }
     }
 

@@ -53,6 +53,34 @@ fn yarn_of_today_installs_into_node_modules() {
 }
 
 #[test]
+fn a_change_of_the_source_leaves_the_packages_alone() {
+    insta::assert_snapshot!(golden(&[
+        (
+            "package.json",
+            r#"{"scripts":{"build":"tsc","start":"node dist/server.js"},"dependencies":{"express":"5"},"devDependencies":{"typescript":"5"}}"#
+        ),
+        LOCKED,
+    ]));
+}
+
+#[test]
+fn packages_that_a_build_writes_into_stay_beside_it() {
+    let all = |package: &str| plan(&[("package.json", package), LOCKED]).unwrap().dockerfile;
+    for package in [
+        r#"{"scripts":{"build":"prisma generate && tsc","start":"node a"},"dependencies":{"@prisma/client":"6"},"devDependencies":{"prisma":"6"}}"#,
+        r#"{"scripts":{"build":"tsc","start":"node a","postinstall":"patch-package"},"dependencies":{"x":"1"},"devDependencies":{"patch-package":"8"}}"#,
+        r#"{"workspaces":["packages/*"],"scripts":{"build":"tsc","start":"node a"},"dependencies":{"x":"1"}}"#,
+    ] {
+        let dockerfile = all(package);
+        assert!(!dockerfile.contains("AS dependencies"), "{dockerfile}");
+        let build = dockerfile
+            .find("RUN npm run build")
+            .or_else(|| dockerfile.find(" npm run build"));
+        assert!(build < dockerfile.find("npm prune"), "{dockerfile}");
+    }
+}
+
+#[test]
 fn bun_runs_what_it_installed() {
     insta::assert_snapshot!(golden(&[
         (
