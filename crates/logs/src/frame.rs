@@ -3,7 +3,8 @@
 
 use twox_hash::XxHash3_64;
 
-use crate::record::Batch;
+use crate::record::{Batch, Mark, put_text, take_text};
+use crate::varint;
 
 /// What a frame begins with.
 const MAGIC: [u8; 4] = *b"NJF1";
@@ -19,6 +20,8 @@ pub(crate) struct Frame {
     pub(crate) received: i64,
     /// The records, each with its time.
     pub(crate) batch: Batch,
+    /// How far its sources were read.
+    pub(crate) marks: Vec<Mark>,
 }
 
 impl Frame {
@@ -31,11 +34,20 @@ impl Frame {
     pub(crate) fn encode(&self, file: u64, out: &mut Vec<u8>) {
         out.clear();
         out.resize(HEADER, 0);
+        if !self.marks.is_empty() {
+            varint::put(out, self.marks.len() as u64);
+            for mark in &self.marks {
+                put_text(out, mark.key.as_bytes());
+                put_text(out, &mark.position);
+            }
+        }
+        // A few hundred containers' positions of a few bytes each.
+        let marks = u32::try_from(out.len() - HEADER).unwrap_or(u32::MAX);
         self.batch.encode(out);
         let payload = (out.len() - HEADER) as u64;
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(&MAGIC);
-        header.extend_from_slice(&[0; 4]);
+        header.extend_from_slice(&marks.to_le_bytes());
         for number in [payload, file, self.first, self.received.cast_unsigned()] {
             header.extend_from_slice(&number.to_le_bytes());
         }
@@ -57,12 +69,33 @@ impl Frame {
         if Self::length(file, bytes)? != bytes.len() as u64 || checksum(bytes) != u64_at(bytes, HEADER - 8) {
             return None;
         }
+        let marks = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
+        let (marks, batch) = bytes[HEADER..].split_at_checked(marks)?;
         Some(Self {
             first: u64_at(bytes, 24),
             received: u64_at(bytes, 32).cast_signed(),
-            batch: Batch::decode(&bytes[HEADER..])?,
+            batch: Batch::decode(batch)?,
+            marks: decode_marks(marks)?,
         })
     }
+}
+
+fn decode_marks(bytes: &[u8]) -> Option<Vec<Mark>> {
+    if bytes.is_empty() {
+        return Some(Vec::new());
+    }
+    let (count, mut rest) = varint::take(bytes)?;
+    let mut marks = Vec::new();
+    for _ in 0..count {
+        let (key, after) = take_text(rest)?;
+        let (position, after) = take_text(after)?;
+        marks.push(Mark {
+            key: std::str::from_utf8(key).ok()?.into(),
+            position: position.into(),
+        });
+        rest = after;
+    }
+    Some(marks)
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {

@@ -230,6 +230,12 @@ impl Intake {
         self.shared.filled.notify_one();
     }
 
+    /// Whether nothing is let in any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        lock(&self.shared.queue).closed
+    }
+
     /// How many bytes wait.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {

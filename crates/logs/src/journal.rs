@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::frame::{self, Frame};
+use crate::record::Mark;
 
 /// A file is begun when one has so many bytes: few enough that files are used
 /// again while the kernel still has them in memory.
@@ -63,6 +64,8 @@ pub(crate) struct Journal {
 pub(crate) struct Found {
     /// Frames, in order, with their places.
     pub(crate) frames: Vec<(Frame, Place)>,
+    /// How far sources were read, as all frames say, the oldest first.
+    pub(crate) marks: Vec<Mark>,
     /// What could not be read, for people.
     pub(crate) damages: Vec<String>,
 }
@@ -130,7 +133,7 @@ impl Journal {
                 len,
             };
             let whole = offset.checked_add(len).is_some_and(|end| end <= size);
-            let Some(frame) = whole.then(|| place.read()).flatten() else {
+            let Some(mut frame) = whole.then(|| place.read()).flatten() else {
                 found.damages.push(format!(
                     "The journal {} ends in a frame that was not written whole, at byte {offset}; \
                      it was never acknowledged.",
@@ -140,6 +143,7 @@ impl Journal {
             };
             end = frame.end();
             offset += len;
+            found.marks.append(&mut frame.marks);
             if end > from {
                 found.frames.push((frame, place));
             }
@@ -214,6 +218,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether [`Journal::trim`] would give up anything.
+    pub(crate) fn can_trim(&self, before: u64) -> bool {
+        self.files.len() > 1 && self.files.front().is_some_and(|oldest| oldest.end <= before)
+    }
+
     /// Gives up the files whose records all come before this number.
     pub(crate) fn trim(&mut self, before: u64) {
         while self.files.len() > 1 {
@@ -250,6 +259,7 @@ mod tests {
             first,
             received: 5,
             batch: Batch::of_lines(&source, lines.iter().map(String::as_bytes)),
+            marks: Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod capture;
 mod files;
 mod frame;
 pub mod intake;

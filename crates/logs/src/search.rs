@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use nonna_engine::{Error, Result};
 
@@ -173,7 +173,7 @@ pub struct Searched {
 struct Run<'a> {
     snapshot: &'a Snapshot,
     query: &'a Query,
-    cancelled: &'a AtomicBool,
+    cancelled: &'a dyn Fn() -> bool,
     each: &'a mut dyn FnMut(Entry) -> bool,
     done: Searched,
     opener: Opener,
@@ -188,10 +188,20 @@ pub(crate) fn search(
     snapshot: &Snapshot,
     query: &Query,
     counters: &Counters,
-    cancelled: &AtomicBool,
+    cancelled: &dyn Fn() -> bool,
     each: &mut dyn FnMut(Entry) -> bool,
 ) -> Result<Searched> {
     counters.searches.fetch_add(1, Ordering::Relaxed);
+    let mut query = std::borrow::Cow::Borrowed(query);
+    if let Some(last) = query.last {
+        // Two passes cost less memory than keeping what may be many long lines.
+        let Some(from) = number_of_last(snapshot, &query, last, cancelled)? else {
+            return Ok(Searched::default());
+        };
+        let query = query.to_mut();
+        (query.from, query.last) = (from, None);
+    }
+    let query = query.as_ref();
     let opener = Opener::new().map_err(|e| Error::bug("zstd cannot be set up.").said(e.to_string()))?;
     let mut run = Run {
         snapshot,
@@ -209,6 +219,34 @@ pub(crate) fn search(
     counters.opened.fetch_add(done.opened as u64, Ordering::Relaxed);
     counters.damaged.fetch_add(done.damaged as u64, Ordering::Relaxed);
     Ok(done)
+}
+
+/// The number of the last but so many record that a query finds.
+fn number_of_last(
+    snapshot: &Snapshot,
+    query: &Query,
+    last: usize,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Option<u64>> {
+    let backwards = Query {
+        order: Order::NewestFirst,
+        limit: last,
+        context: (0, 0),
+        last: None,
+        ..query.clone()
+    };
+    let mut number = None;
+    search(
+        snapshot,
+        &backwards,
+        &Counters::default(),
+        cancelled,
+        &mut |entry| {
+            number = Some(entry.number);
+            true
+        },
+    )?;
+    Ok(number)
 }
 
 impl Run<'_> {
@@ -255,7 +293,7 @@ impl Run<'_> {
     }
 
     fn frame(&mut self, open: &Open) -> Option<()> {
-        if self.cancelled.load(Ordering::Relaxed) {
+        if (self.cancelled)() {
             return None;
         }
         if open.first >= self.query.before || open.end <= self.query.from {
@@ -311,7 +349,7 @@ impl Run<'_> {
     }
 
     fn block(&mut self, segment: &Segment, block: &Block) -> Option<()> {
-        if self.cancelled.load(Ordering::Relaxed) {
+        if (self.cancelled)() {
             return None;
         }
         let mut words = |words: &[u64]| segment.may_hold(block, words);
@@ -377,7 +415,7 @@ impl Run<'_> {
             };
             let record = candidates[at] as usize;
             // Gives the thread's owner a chance in long blocks.
-            if step % 4096 == 4095 && self.cancelled.load(Ordering::Relaxed) {
+            if step % 4096 == 4095 && (self.cancelled)() {
                 return None;
             }
             let mut line = std::mem::take(&mut self.line);

@@ -403,6 +403,7 @@ mod tests {
             first,
             received: 0,
             batch: Batch::of_lines(&source, lines.iter().map(|line| line.as_bytes())),
+            marks: Vec::new(),
         })
     }
 

@@ -51,6 +51,12 @@ pub(crate) fn continues_any(line: &[u8]) -> bool {
     }
 }
 
+/// Whether lines that belong to this one may follow, as far as the line alone
+/// shows.
+pub(crate) fn may_go_on(line: &[u8], level: Level) -> bool {
+    begins(line, level).is_some() || continues_any(line) || matches!(line.first(), Some(b' ' | b'\t'))
+}
+
 /// Whether a line belongs to the trace; and what the trace is then.
 pub(crate) fn continues(trace: Trace, line: &[u8]) -> Option<Trace> {
     if continues_any(line) {

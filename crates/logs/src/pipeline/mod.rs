@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::intake::Receipt;
 use crate::metrics::Counters;
 use crate::recognise::Recogniser;
-use crate::record::{Batch, Level, Record, RecordView, Source, SourceIndex, Stream};
+use crate::record::{Batch, Level, Mark, Record, RecordView, Source, SourceIndex, Stream};
 
 use fold::Trace;
 use limit::{Limiter, RateLimit};
@@ -56,7 +56,18 @@ pub(crate) struct Pipeline {
     out: Batch,
     last: Option<SourceIndex>,
     receipts: Vec<Arc<Receipt>>,
+    marks: Vec<Mark>,
     counters: Arc<Counters>,
+}
+
+/// What is ready for the journal.
+pub(crate) struct Ready {
+    pub(crate) batch: Batch,
+    /// How far sources were read, all of whose records are in the batch or in
+    /// one before it.
+    pub(crate) marks: Vec<Mark>,
+    /// Dropping them acknowledges.
+    pub(crate) receipts: Vec<Arc<Receipt>>,
 }
 
 impl Pipeline {
@@ -80,6 +91,7 @@ impl Pipeline {
             out: Batch::new(),
             last: None,
             receipts: Vec::new(),
+            marks: Vec::new(),
             counters,
         }
     }
@@ -94,7 +106,7 @@ impl Pipeline {
 
     /// Takes a batch. What becomes of it is in [`Pipeline::ready`], or waits.
     pub(crate) fn take(&mut self, batch: &Batch, receipt: Arc<Receipt>, now: i64) {
-        if batch.is_empty() {
+        if batch.is_empty() && batch.marked().is_none() {
             // Asks for everything to be let go.
             self.flush_pending(now, None);
             self.receipts.push(receipt);
@@ -128,6 +140,17 @@ impl Pipeline {
             self.clean(&record, mine, &receipt, now);
         }
         self.suspects = suspects;
+        if let Some(mark) = batch.marked() {
+            // All of it goes into one frame with the mark: nothing may wait.
+            // Who marks has waited for the rest of a trace already.
+            for source in batch.sources() {
+                if let Some(pending) = self.pending.remove(source) {
+                    self.let_go(pending, now);
+                }
+            }
+            self.marks.retain(|known| known.key != mark.key);
+            self.marks.push(mark.clone());
+        }
         self.receipts.push(receipt);
     }
 
@@ -377,14 +400,23 @@ impl Pipeline {
         self.out.bytes()
     }
 
-    /// Takes what is ready, and what acknowledges it.
-    pub(crate) fn ready(&mut self) -> (Batch, Vec<Arc<Receipt>>) {
+    /// Takes what is ready, and what acknowledges it. Marks without records
+    /// wait for some: what was read and dropped may be read and dropped again.
+    pub(crate) fn ready(&mut self) -> Ready {
         self.last = None;
         let (bytes, records) = (self.out.bytes(), self.out.len());
         let mut batch = std::mem::take(&mut self.out);
         batch.shrink();
         self.out.reserve(bytes, records);
-        (batch, std::mem::take(&mut self.receipts))
+        let marks = match batch.is_empty() {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.marks),
+        };
+        Ready {
+            batch,
+            marks,
+            receipts: std::mem::take(&mut self.receipts),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use nonna_engine::{Code, Error, Result};
 use regex_automata::meta::Regex;
 
 use crate::recognise::{field, time};
-use crate::record::{Level, RecordView, Source};
+use crate::record::{Level, RecordView, Source, Stream};
 use crate::segment::block::{Header, service_bit};
 use crate::segment::tokens;
 
@@ -35,8 +35,10 @@ pub enum Expr {
     Levels(u8),
     /// Records of a service: its whole label, or its last part.
     Service(String),
-    /// Records of a replica.
+    /// Records of a replica, or of all replicas of a release: `v3.0`, `v3`.
     Replica(String),
+    /// Records that came by one of these ways: bit n is [`Stream`] n.
+    Streams(u8),
     /// Records with a field of this value, beside the line or in it.
     Field(String, Text),
     /// Records with this field, whatever its value.
@@ -116,6 +118,12 @@ impl Expr {
         Self::Field(name.to_owned(), Text::new(value.as_bytes(), true))
     }
 
+    /// Records that came by one of these ways.
+    #[must_use]
+    pub fn streams(of: impl IntoIterator<Item = Stream>) -> Self {
+        Self::Streams(of.into_iter().fold(0, |bits, stream| bits | 1 << stream as u8))
+    }
+
     /// A regular expression, of bounded size; it takes time in proportion to
     /// what it searches, whatever it is.
     ///
@@ -171,7 +179,8 @@ impl Expr {
             Self::Matches(regex) => regex.is_match(record.line),
             Self::Levels(levels) => levels >> (record.level as u8) & 1 == 1,
             Self::Service(name) => is_service(name, &record.source.service),
-            Self::Replica(name) => *name == *record.source.replica,
+            Self::Streams(streams) => streams >> (record.source.stream as u8) & 1 == 1,
+            Self::Replica(name) => is_replica(name, &record.source.replica),
             Self::Field(name, value) => {
                 field(record.line, record.fields, name).is_some_and(|found| found == value.bytes())
             }
@@ -194,6 +203,7 @@ impl Expr {
             | Self::Matches(_)
             | Self::Service(_)
             | Self::Replica(_)
+            | Self::Streams(_)
             | Self::HasField(_)
             | Self::Not(_) => true,
         }
@@ -227,11 +237,20 @@ impl Expr {
             Self::Words(text) => format!("w{:?}", text.bytes()),
             Self::Contains(text) => format!("c{:?}", text.bytes()),
             Self::Field(name, text) => format!("f{name:?}={:?}", text.bytes()),
-            Self::All | Self::Levels(_) | Self::Service(_) | Self::Replica(_) | Self::HasField(_) => {
-                format!("{self:?}")
-            }
+            Self::All
+            | Self::Levels(_)
+            | Self::Service(_)
+            | Self::Replica(_)
+            | Self::Streams(_)
+            | Self::HasField(_) => format!("{self:?}"),
         }
     }
+}
+
+fn is_replica(wanted: &str, replica: &str) -> bool {
+    replica
+        .strip_prefix(wanted)
+        .is_some_and(|rest| rest.is_empty() || (rest.starts_with('.') && !wanted.is_empty()))
 }
 
 fn is_service(wanted: &str, service: &str) -> bool {
@@ -296,6 +315,8 @@ pub struct Query {
     pub order: Order,
     /// How many at most.
     pub limit: usize,
+    /// Only the newest so many of those that match, in whichever order.
+    pub last: Option<usize>,
     /// How many records of the same source before and after each are wanted.
     pub context: (usize, usize),
     /// Only records whose number is at least this.
@@ -315,6 +336,7 @@ impl Query {
             until: None,
             order: Order::NewestFirst,
             limit: usize::MAX,
+            last: None,
             context: (0, 0),
             from: 0,
             before: u64::MAX,

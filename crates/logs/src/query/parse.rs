@@ -4,7 +4,7 @@
 use nonna_engine::{Code, Error, Result};
 
 use super::Expr;
-use crate::record::Level;
+use crate::record::{Level, Stream};
 
 /// How deep parentheses may be within each other.
 const MAX_DEPTH: usize = 32;
@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 8 * 1024;
 /// | `*nnect*`, `*"t res"*` | lines with this text anywhere |
 /// | `/time(d )?out/` | lines that a regular expression matches |
 /// | `level:warn`, `level:>=warn` | this level; or more serious ones too |
-/// | `service:web`, `replica:web.1` | by where it comes from |
+/// | `service:web`, `replica:v3.0`, `stream:stderr` | by where it comes from |
 /// | `status=500`, `user.name="A B"`, `path!=/` | fields, of the line or beside it |
 /// | `a b`, `a AND b`, `a OR b`, `NOT a`, `-a`, `( … )` | joined |
 ///
@@ -247,11 +247,12 @@ impl<'a> Parser<'a> {
             };
             return Ok(if negated { Expr::Not(Box::new(expr)) } else { expr });
         }
-        if after.starts_with(':') && matches!(name, "level" | "service" | "replica") {
+        if after.starts_with(':') && matches!(name, "level" | "service" | "replica" | "stream") {
             self.at += end + 1;
             return match name {
                 "level" => self.level(),
                 "service" => Ok(Expr::Service(self.value()?)),
+                "stream" => self.stream(),
                 _ => Ok(Expr::Replica(self.value()?)),
             };
         }
@@ -280,6 +281,19 @@ impl<'a> Parser<'a> {
         }
         self.at += end;
         Ok(value)
+    }
+
+    fn stream(&mut self) -> Result<Expr> {
+        let start = self.at;
+        let value = self.value()?;
+        let Some(stream) = Stream::from_name(&value) else {
+            self.at = start;
+            return Err(self.wrong(&format!(
+                "`{value}` is no stream; they are {}",
+                Stream::ALL.map(Stream::name).join(", ")
+            )));
+        };
+        Ok(Expr::streams([stream]))
     }
 
     fn level(&mut self) -> Result<Expr> {

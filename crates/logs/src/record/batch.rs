@@ -47,6 +47,14 @@ pub struct Batch {
     sources: Vec<Arc<Source>>,
     items: Vec<Item>,
     bytes: Vec<u8>,
+    mark: Option<Mark>,
+}
+
+/// How far something was read, kept with the records that were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) key: Arc<str>,
+    pub(crate) position: Box<[u8]>,
 }
 
 /// A record in a batch.
@@ -77,6 +85,8 @@ impl Batch {
     pub const MAX_RECORDS: usize = 8192;
     /// The most sources that one batch holds.
     pub const MAX_SOURCES: usize = 1024;
+    /// The longest position that [`Batch::mark`] keeps, in bytes.
+    pub const MAX_POSITION_BYTES: usize = 1024;
 
     /// An empty batch.
     #[must_use]
@@ -107,6 +117,23 @@ impl Batch {
             self.sources.len() - 1
         });
         SourceIndex(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
+    /// Says that what is called `key` was read up to this position when all
+    /// records of the batch are kept. Both get into the journal together: after
+    /// a crash [`crate::LogProxy::position`] answers the position behind the
+    /// last record that is there, and nothing is read twice or left out. At
+    /// most [`Batch::MAX_POSITION_BYTES`] are kept; a longer one is none.
+    pub fn mark(&mut self, key: &Arc<str>, position: &[u8]) {
+        self.mark = (position.len() <= Self::MAX_POSITION_BYTES).then(|| Mark {
+            key: Arc::clone(key),
+            position: position.into(),
+        });
+    }
+
+    /// What [`Batch::mark`] said.
+    pub(crate) fn marked(&self) -> Option<&Mark> {
+        self.mark.as_ref()
     }
 
     /// Adds a line of which nothing else is known.
@@ -321,6 +348,7 @@ impl Batch {
         self.sources.clear();
         self.items.clear();
         self.bytes.clear();
+        self.mark = None;
     }
 
     /// The sources of the records.
@@ -411,12 +439,12 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &[u8]) {
     varint::put(out, text.len() as u64);
     out.extend_from_slice(text);
 }
 
-fn take_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn take_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = varint::take(bytes)?;
     rest.split_at_checked(usize::try_from(length).ok()?)
 }

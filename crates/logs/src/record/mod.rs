@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use batch::{Batch, Fields, Record, RecordView, SourceIndex};
+pub(crate) use batch::{Mark, put_text, take_text};
 pub use escape::{escape_into, json_string_into};
 
 /// The longest line that is kept, in bytes; the rest is cut off, with a mark.
@@ -142,9 +143,21 @@ pub enum Stream {
     Network = 3,
     /// The log proxy itself: what it dropped, what it repaired.
     Proxy = 4,
+    /// Nonna: deployments and builds.
+    Nonna = 5,
 }
 
 impl Stream {
+    /// All of them, by number.
+    pub const ALL: [Self; 6] = [
+        Self::Stdout,
+        Self::Stderr,
+        Self::Edge,
+        Self::Network,
+        Self::Proxy,
+        Self::Nonna,
+    ];
+
     /// The stream's name, in small letters.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -154,7 +167,14 @@ impl Stream {
             Self::Edge => "edge",
             Self::Network => "network",
             Self::Proxy => "proxy",
+            Self::Nonna => "nonna",
         }
+    }
+
+    /// The stream of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stream| stream.name() == name)
     }
 
     /// The stream of this number, as it is stored.
@@ -165,6 +185,7 @@ impl Stream {
             2 => Self::Edge,
             3 => Self::Network,
             4 => Self::Proxy,
+            5 => Self::Nonna,
             _ => Self::Stdout,
         }
     }

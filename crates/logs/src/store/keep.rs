@@ -327,5 +327,6 @@ fn lost(open: &Open) -> Frame {
         first: open.first,
         received: open.received,
         batch,
+        marks: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! The log proxy: its threads, its folder, and what can be asked of it.
 
 mod keep;
+mod positions;
 mod settle;
 mod work;
 
@@ -123,6 +124,8 @@ struct Core {
     /// What the pipeline is to use from now on.
     changed: Mutex<Changes>,
     journal_bytes: AtomicU64,
+    /// How far sources were read whose records are in the journal.
+    positions: Mutex<positions::Positions>,
 }
 
 #[derive(Debug, Default)]
@@ -205,7 +208,13 @@ impl LogProxy {
             .unwrap_or(0);
         let (journal, found) =
             Journal::open(&folder.join("journal"), options.spool_bytes, sealed).map_err(failed)?;
-        let Found { frames, damages } = found;
+        let Found {
+            frames,
+            marks,
+            damages,
+        } = found;
+        let mut positions = positions::read(folder);
+        positions.extend(marks.into_iter().map(|mark| (mark.key, mark.position)));
         notes.extend(damages);
         let mut open = VecDeque::new();
         let (mut next, mut open_bytes) = (sealed, 0);
@@ -256,6 +265,7 @@ impl LogProxy {
             frozen: AtomicBool::new(false),
             changed: Mutex::default(),
             journal_bytes: AtomicU64::new(journal.bytes()),
+            positions: Mutex::new(positions),
         });
         let worker = work::Worker::new(Arc::clone(&core), arrivals, pipeline, journal, notes);
         let keeper = keep::Keeper::new(Arc::clone(&core))?;
@@ -277,6 +287,12 @@ impl LogProxy {
             .stack_size(512 * 1024);
         self.threads.push(builder.spawn(run)?);
         Ok(())
+    }
+
+    /// Whether it takes nothing any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.intake.is_closed()
     }
 
     /// Where records are pushed.
@@ -309,7 +325,7 @@ impl LogProxy {
             &self.core.snapshot(),
             query,
             &self.core.counters,
-            cancelled,
+            &|| cancelled.load(Ordering::Relaxed),
             &mut each,
         )
     }
@@ -325,10 +341,9 @@ impl LogProxy {
         let (send, receive) = mpsc::channel(64);
         let counters = Arc::clone(&self.core.counters);
         tokio::task::spawn_blocking(move || {
-            let cancelled = AtomicBool::new(false);
             let mut each = |entry| send.blocking_send(Ok(entry)).is_ok();
-            // A search that finds nothing must see that nobody waits: the
-            // sender is asked between blocks.
+            // A search that finds nothing must see that nobody waits any more.
+            let cancelled = || send.is_closed();
             let result = search(&snapshot, &query, &counters, &cancelled, &mut each);
             if let Err(error) = result {
                 let _ = send.blocking_send(Err(error));
@@ -377,6 +392,18 @@ impl LogProxy {
     #[must_use]
     pub fn stored(&self) -> watch::Receiver<u64> {
         self.core.stored.subscribe()
+    }
+
+    /// How far something was read, by the last [`Batch::mark`] of this key that
+    /// is kept.
+    #[must_use]
+    pub fn position(&self, key: &str) -> Option<Vec<u8>> {
+        self.core.positions().get(key).map(|position| position.to_vec())
+    }
+
+    /// Forgets the positions of all that this does not hold for: what is gone.
+    pub fn retain_positions(&self, mut keep: impl FnMut(&str) -> bool) {
+        self.core.positions().retain(|key, _| keep(key));
     }
 
     /// From now on these values are taken out of all records, beside what looks

@@ -80,6 +80,7 @@ pub(super) fn settle(core: &Core, old: &Arc<Segment>) -> io::Result<()> {
             first: block.header.first,
             received: block.header.received,
             batch,
+            marks: Vec::new(),
         };
         if builder.len() > 0 && !builder.has_room_for(frame.batch.sources().len()) {
             finish(&mut builder, &mut bytes)?;

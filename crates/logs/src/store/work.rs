@@ -8,7 +8,7 @@ use super::{Core, Durability, OPEN_BYTES, now};
 use crate::frame::Frame;
 use crate::intake::{Arrival, Arrivals, Next};
 use crate::journal::Journal;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Ready};
 use crate::search::Open;
 use crate::segment::BLOCK_BYTES;
 
@@ -134,7 +134,7 @@ impl Worker {
     fn commit(&mut self) {
         let sealed = self.core.sealed.load(Ordering::Acquire);
         if sealed > self.trimmed {
-            self.journal.trim(sealed);
+            self.trim(sealed);
             self.trimmed = sealed;
             self.core
                 .journal_bytes
@@ -147,7 +147,11 @@ impl Worker {
             let now = now();
             self.pipeline.say(SELF, &text, now);
         }
-        let (batch, receipts) = self.pipeline.ready();
+        let Ready {
+            batch,
+            marks,
+            receipts,
+        } = self.pipeline.ready();
         if batch.is_empty() {
             return;
         }
@@ -156,11 +160,13 @@ impl Worker {
             first,
             received: self.clock(),
             batch,
+            marks,
         };
         let power = self.core.options.durability == Durability::Power;
         match self.journal.append(&frame, power) {
             Ok(place) => {
                 self.lost = 0;
+                self.core.note_positions(&frame.marks);
                 self.keep(frame, place);
                 // Here the receipts are let go of: all is acknowledged.
                 drop(receipts);
@@ -182,6 +188,19 @@ impl Worker {
         self.core
             .journal_bytes
             .store(self.journal.bytes(), Ordering::Relaxed);
+    }
+
+    /// Gives up journals that are not needed any more; what they said of
+    /// positions is written down before.
+    fn trim(&mut self, sealed: u64) {
+        if !self.journal.can_trim(sealed) {
+            return;
+        }
+        if let Err(error) = self.core.write_positions() {
+            tracing::warn!(%error, folder = %self.core.folder.display(), "the positions of captured output cannot be written down; the journal keeps them");
+            return;
+        }
+        self.journal.trim(sealed);
     }
 
     fn keep(&self, frame: Frame, place: crate::journal::Place) {

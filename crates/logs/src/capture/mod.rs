@@ -1,0 +1,146 @@
+//! Capture: what replicas print, from wherever it can be had, into the log
+//! proxy, once each.
+//!
+//! A [`Capture`] knows one way to the output of containers: the engine's API,
+//! its files, a pipe. [`pump`] reads one container's [`Output`] and pushes what
+//! it reads with the position behind it ([`Batch::mark`]), so that after any
+//! end of this process the next one goes on exactly there.
+
+mod pump;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use nonna_engine::Result;
+
+use crate::record::{Batch, Record, Source, SourceIndex, Stream};
+
+pub use pump::{Pumped, pump};
+
+/// A container whose output is captured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// The engine's own id for it. What is captured of it is kept under this:
+    /// a container that is started again goes on, another one begins anew.
+    pub id: Arc<str>,
+    /// Its service's label: `shop/production/web`.
+    pub service: Arc<str>,
+    /// Which replica of it, with its release: `v3.0`.
+    pub replica: Arc<str>,
+}
+
+impl Container {
+    /// Where its records come from.
+    #[must_use]
+    pub fn source(&self, stream: Stream) -> Arc<Source> {
+        Source::new(&self.service, &self.replica, stream)
+    }
+}
+
+/// A way to the output of containers.
+#[async_trait]
+pub trait Capture: Send + Sync {
+    /// Opens the output of a container behind a position that an earlier
+    /// [`Output::position`] of the same container gave; `None`: from its
+    /// beginning. A position of another way, or one that does not exist any
+    /// more, is as good as the oldest output there is.
+    ///
+    /// # Errors
+    /// `RuntimeUnavailable` and the like, retryable: it is tried again. A
+    /// container that is gone is no error: its output has ended.
+    async fn open(&self, container: &Container, position: Option<&[u8]>) -> Result<Box<dyn Output>>;
+}
+
+/// The output of one container.
+#[async_trait]
+pub trait Output: Send {
+    /// Waits until there is something, adds it, and answers how it stands.
+    /// Adds whole lines only, at most until [`Lines::is_full`]. Dropping the
+    /// future loses nothing: the next call adds what this one would have.
+    ///
+    /// # Errors
+    /// Where it cannot be read on; what was added is good. It is opened again.
+    async fn read(&mut self, lines: &mut Lines) -> Result<Read>;
+
+    /// Where the next [`Output::read`] begins: at most
+    /// [`Batch::MAX_POSITION_BYTES`].
+    fn position(&self) -> Vec<u8>;
+}
+
+/// What [`Output::read`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// Lines, and more may come.
+    More,
+    /// The container has ended, and all that it printed was read.
+    End,
+}
+
+/// What was read of one container and is not pushed yet.
+#[derive(Debug)]
+pub struct Lines {
+    batch: Batch,
+    sources: [Arc<Source>; 2],
+    /// The last line of each stream may be the beginning of a stack trace.
+    pub(crate) may_go_on: [bool; 2],
+    recogniser: crate::recognise::Recogniser,
+}
+
+impl Lines {
+    /// For lines of this container.
+    #[must_use]
+    pub fn new(container: &Container) -> Self {
+        Self {
+            batch: Batch::new(),
+            sources: [container.source(Stream::Stdout), container.source(Stream::Stderr)],
+            may_go_on: [false; 2],
+            recogniser: crate::recognise::Recogniser::default(),
+        }
+    }
+
+    /// Adds a line, without its end; `time` in nanoseconds since 1970, UTC,
+    /// where the source knows when it was printed. A line that is longer than
+    /// [`crate::record::MAX_RECORD_BYTES`] is cut with a mark; a source that
+    /// cannot hold all of one cuts it itself and says so in it.
+    pub fn push(&mut self, stderr: bool, time: Option<i64>, line: &[u8]) {
+        let stream = usize::from(stderr);
+        let index: SourceIndex = self.batch.source(&self.sources[stream]);
+        let level = self.recogniser.level(line);
+        self.may_go_on[stream] = crate::pipeline::fold::may_go_on(line, level);
+        self.batch.push(
+            index,
+            &Record {
+                time,
+                level: (level != crate::record::Level::Unknown).then_some(level),
+                line,
+                ..Record::default()
+            },
+        );
+    }
+
+    /// Whether it is time to push.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.batch.is_full()
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// The lines so far.
+    #[must_use]
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Takes them out, marked.
+    pub(crate) fn take(&mut self, key: &Arc<str>, position: &[u8]) -> Batch {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.mark(key, position);
+        self.may_go_on = [false; 2];
+        batch
+    }
+}
