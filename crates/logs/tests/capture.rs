@@ -107,7 +107,7 @@ impl Output for Reading {
         }
         tokio::task::yield_now().await;
         for _ in 0..self.each.min(self.lines - self.next) {
-            let stderr = self.next % 3 == 0;
+            let stderr = self.next.is_multiple_of(3);
             lines.push(
                 stderr,
                 Some(1_000_000_000 * 1_000_000_000),
