@@ -1,124 +1,138 @@
 //! The JavaScript beside an app of another language: what compiles its assets.
+//! Which package manager installs it is for the same rules to say as for an
+//! app of Node.js.
 
 use nonna_engine::Result;
 
-use super::Cache;
-use super::base_images::{self, NODES};
+use super::SOURCE_FOLDER;
+use super::base_images;
+use super::node::manager::{Kind, Manager};
+use super::node::package::Package;
+use super::node::version;
 use super::tree::Tree;
+use super::version::Version;
 use super::writer::Writer;
 
-const NPM: Cache = Cache::shared("npm", "/root/.npm");
-const YARN: Cache = Cache::locked("yarn", "/root/.cache/yarn");
-const PNPM: Cache = Cache::locked("pnpm", "/root/.local/share/pnpm/store");
+/// Where Node.js's own image has the global packages.
+const MODULES: &str = "/usr/local/lib/node_modules";
 
 /// A `package.json` beside an app.
 pub(super) struct JavaScript {
     folder: String,
-    files: Vec<&'static str>,
-    command: &'static str,
-    why: &'static str,
-    cache: Cache,
-    is_corepack: bool,
+    package: Package,
+    manager: Manager,
+    /// What decides on what is installed: files, and folders.
+    files: Vec<String>,
+    folders: Vec<String>,
+    /// Of Node.js, or of Bun.
+    version: Version,
 }
 
 impl JavaScript {
     /// That of a folder, if it has one.
     ///
     /// # Errors
-    /// A lockfile that cannot be read.
+    /// A file that cannot be read or understood.
     pub(super) fn read(tree: &Tree<'_>, folder: &str) -> Result<Option<Self>> {
-        let at = |file: &str| {
-            if folder.is_empty() {
-                file.to_owned()
-            } else {
-                format!("{folder}/{file}")
-            }
-        };
-        if !tree.has(&at("package.json")) {
+        let place = tree.place(folder);
+        if !place.has("package.json") {
             return Ok(None);
         }
-        let (lock, command, why, cache) = if tree.has(&at("package-lock.json")) {
-            (
-                Some("package-lock.json"),
-                "npm ci",
-                "package-lock.json names the packages",
-                NPM,
-            )
-        } else if tree.has(&at("pnpm-lock.yaml")) {
-            (
-                Some("pnpm-lock.yaml"),
-                "pnpm install --frozen-lockfile",
-                "pnpm-lock.yaml names the packages",
-                PNPM,
-            )
-        } else if let Some(text) = tree.text(&at("yarn.lock"))? {
-            let command = if text.contains("__metadata:") {
-                "yarn install --immutable"
-            } else {
-                "yarn install --frozen-lockfile"
-            };
-            (Some("yarn.lock"), command, "yarn.lock names the packages", YARN)
+        let package = Package::read(&place)?;
+        let manager = Manager::of(&place, &package)?;
+        let version = if manager.kind == Kind::Bun {
+            manager.bun()
         } else {
-            (None, "npm install", "package.json names the packages", NPM)
+            version::choose(tree, &package)?
         };
-        let mut files = vec!["package.json"];
-        files.extend(lock);
-        files.extend(
-            [".npmrc", ".yarnrc.yml"]
-                .into_iter()
-                .filter(|file| tree.has(&at(file))),
-        );
         Ok(Some(Self {
             folder: folder.to_owned(),
-            files,
-            command,
-            why,
-            cache,
-            is_corepack: !command.starts_with("npm"),
+            files: manager
+                .files(&place)
+                .into_iter()
+                .map(|file| place.at(file))
+                .collect(),
+            folders: manager
+                .folders(&place)
+                .into_iter()
+                .map(|name| place.at(name))
+                .collect(),
+            package,
+            manager,
+            version,
         }))
     }
 
-    /// The stage that Node.js is taken from: before the one that builds.
-    pub(super) fn stage(writer: &mut Writer<'_>) {
-        writer.build_stage(&base_images::node(NODES[0]), "node");
+    /// The versions that build, for the explanation.
+    pub(super) fn versions(&self) -> Vec<Version> {
+        if self.manager.kind == Kind::Bun {
+            vec![self.version.clone()]
+        } else {
+            std::iter::once(self.version.clone())
+                .chain(self.manager.version.clone())
+                .collect()
+        }
     }
 
-    /// Puts Node.js into the stage that builds, and installs the packages.
+    /// The stage that Node.js or Bun is taken from: before the one that builds.
+    pub(super) fn stage(&self, writer: &mut Writer<'_>) {
+        let image = if self.manager.kind == Kind::Bun {
+            base_images::bun(&self.version.version)
+        } else {
+            base_images::node(&self.version.version)
+        };
+        writer.build_stage(&image, "node");
+    }
+
+    /// Puts Node.js or Bun into the stage that builds, and installs the
+    /// packages.
     pub(super) fn install(&self, writer: &mut Writer<'_>) {
-        const MODULES: &str = "/usr/local/lib/node_modules";
-        writer
-            .copy_from("node", "/usr/local/bin/node", "/usr/local/bin/node", None)
-            .copy_from("node", MODULES, MODULES, None);
-        let mut links = format!(
-            "ln -s {MODULES}/npm/bin/npm-cli.js /usr/local/bin/npm && ln -s {MODULES}/npm/bin/npx-cli.js /usr/local/bin/npx"
-        );
-        if self.is_corepack {
-            links.push_str(&format!(
-                " && ln -s {MODULES}/corepack/dist/corepack.js /usr/local/bin/corepack && corepack enable"
-            ));
+        if self.manager.kind == Kind::Bun {
+            writer
+                .copy_from("node", "/usr/local/bin/bun", "/usr/local/bin/bun", None)
+                // Scripts of packages ask for Node.js by its name.
+                .run(
+                    &[],
+                    "ln -s bun /usr/local/bin/bunx && ln -s bun /usr/local/bin/node",
+                );
+        } else {
+            writer
+                .copy_from("node", "/usr/local/bin/node", "/usr/local/bin/node", None)
+                .copy_from("node", MODULES, MODULES, None)
+                .run(
+                    &[],
+                    &format!(
+                        "ln -s {MODULES}/npm/bin/npm-cli.js /usr/local/bin/npm && ln -s {MODULES}/npm/bin/npx-cli.js /usr/local/bin/npx"
+                    ),
+                );
         }
-        writer.run(&[], &links);
+        if !self.manager.environment().is_empty() {
+            writer.environment(self.manager.environment());
+        }
+        if let Some((command, cache)) = self.manager.setup() {
+            writer.run(&[cache], &command);
+        }
         if writer.install_is_overruled() {
             // The user's own command has run by now, and installs all there is.
             return;
         }
-        let files: Vec<String> = self
-            .files
-            .iter()
-            .map(|file| {
-                if self.folder.is_empty() {
-                    (*file).to_owned()
-                } else {
-                    format!("{}/{file}", self.folder)
-                }
-            })
-            .collect();
-        writer.copy_in_place(&files);
-        let command = if self.folder.is_empty() {
-            self.command.to_owned()
+        if self.package.installs_with_source() {
+            writer.copy_source();
         } else {
-            format!("cd {} && {}", self.folder, self.command)
-        };
-        writer.install(&[self.cache], &command, self.why);
+            writer.copy_in_place(&self.files);
+            for folder in &self.folders {
+                writer.line(&format!("COPY {SOURCE_FOLDER}/{folder}/ ./{folder}/"));
+            }
+        }
+        let command = self.in_folder(&self.manager.install(true));
+        writer.install(&[self.manager.cache()], &command, &self.manager.why);
+    }
+
+    fn in_folder(&self, command: &str) -> String {
+        if self.folder.is_empty() {
+            command.to_owned()
+        } else {
+            format!("cd {} && {command}", self.folder)
+        }
     }
 }

@@ -98,6 +98,12 @@ impl<'a> Tree<'a> {
         }))
     }
 
+    /// One folder of it; `""` is the top.
+    #[must_use]
+    pub(super) fn place<'t>(&'t self, folder: &'t str) -> Place<'t> {
+        Place { tree: self, folder }
+    }
+
     /// What is at the top, for an error.
     pub(super) fn summary(&self) -> String {
         const SHOWN: usize = 12;
@@ -123,6 +129,47 @@ impl<'a> Tree<'a> {
             }
             _ => format!("the build context has {}", top.join(", ")),
         }
+    }
+}
+
+/// A folder of the source, whose files are named by their paths in it.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'t> {
+    tree: &'t Tree<'t>,
+    folder: &'t str,
+}
+
+impl Place<'_> {
+    /// The path in the source.
+    pub(super) fn at(&self, path: &str) -> String {
+        if self.folder.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{}/{path}", self.folder)
+        }
+    }
+
+    /// As [`Tree::has`].
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.tree.has(&self.at(path))
+    }
+
+    /// As [`Tree::has_folder`].
+    pub(super) fn has_folder(&self, path: &str) -> bool {
+        self.tree.has_folder(&self.at(path))
+    }
+
+    /// As [`Tree::first`].
+    pub(super) fn first<'p>(&self, paths: &[&'p str]) -> Option<&'p str> {
+        paths.iter().copied().find(|path| self.has(path))
+    }
+
+    /// As [`Tree::text`].
+    ///
+    /// # Errors
+    /// A file that is too large, or cannot be read.
+    pub(super) fn text(&self, path: &str) -> Result<Option<String>> {
+        self.tree.text(&self.at(path))
     }
 }
 

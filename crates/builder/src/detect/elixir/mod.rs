@@ -126,6 +126,11 @@ impl Detector for Elixir {
         let mut plan = Plan::new(self.name(), by, written);
         plan.framework = project.is_phoenix.then(|| "Phoenix".to_owned());
         plan.versions = std::iter::once(version).chain(otp).collect();
+        plan.versions.extend(
+            JavaScript::read(tree, "assets")?
+                .iter()
+                .flat_map(JavaScript::versions),
+        );
         plan.notes = notes;
         Ok(plan)
     }
@@ -257,8 +262,8 @@ fn dockerfile(
     };
     let javascript = JavaScript::read(tree, "assets")?;
     let mut writer = Writer::new(settings);
-    if javascript.is_some() {
-        JavaScript::stage(&mut writer);
+    if let Some(javascript) = &javascript {
+        javascript.stage(&mut writer);
     }
     writer
         .build_stage(&tag, "build")

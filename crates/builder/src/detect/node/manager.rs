@@ -4,7 +4,7 @@ use nonna_engine::Result;
 use nonna_model::context::printable;
 
 use super::super::Cache;
-use super::super::tree::{Tree, unclear};
+use super::super::tree::{Place, unclear};
 use super::super::version::{Version, is_numbers};
 use super::package::Package;
 
@@ -21,7 +21,7 @@ const BERRY_VERSION: &str = "4";
 
 /// A package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in super::super) enum Kind {
     Npm,
     Pnpm,
     /// Yarn 1.
@@ -33,7 +33,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// What it is called, and the program.
-    pub(super) fn name(self) -> &'static str {
+    pub(in super::super) fn name(self) -> &'static str {
         match self {
             Self::Npm => "npm",
             Self::Pnpm => "pnpm",
@@ -64,29 +64,29 @@ impl Kind {
 
 /// The package manager of an app.
 #[derive(Debug, Clone)]
-pub(super) struct Manager {
-    pub(super) kind: Kind,
-    pub(super) lockfile: Option<&'static str>,
+pub(in super::super) struct Manager {
+    pub(in super::super) kind: Kind,
+    pub(in super::super) lockfile: Option<&'static str>,
     /// The release; `None`: the one that is in the image.
-    pub(super) version: Option<Version>,
+    pub(in super::super) version: Option<Version>,
     /// What decided for it.
-    pub(super) why: String,
+    pub(in super::super) why: String,
     /// What the user should know.
-    pub(super) notes: Vec<String>,
+    pub(in super::super) notes: Vec<String>,
 }
 
 impl Manager {
-    /// The one that `packageManager` names, else the one whose lockfile is
+    /// That of a folder: the one that `packageManager` names, else the one whose lockfile is
     /// there, else npm.
-    pub(super) fn of(tree: &Tree<'_>, package: &Package) -> Result<Self> {
+    pub(in super::super) fn of(place: &Place<'_>, package: &Package) -> Result<Self> {
         let named = package.package_manager.as_deref().map(named).transpose()?;
-        let locked = by_lockfile(tree)?;
+        let locked = by_lockfile(place)?;
         let kind = named
             .as_ref()
             .map(|(kind, _)| *kind)
             .or(locked)
             .unwrap_or(Kind::Npm);
-        let lockfile = tree.first(kind.lockfiles());
+        let lockfile = place.first(kind.lockfiles());
         let mut notes = Vec::new();
         if let (Some(_), None, Some(other)) = (&named, lockfile, locked)
             && other != kind
@@ -105,7 +105,7 @@ impl Manager {
         let others: Vec<&str> = [Kind::Npm, Kind::Pnpm, Kind::Yarn, Kind::Bun]
             .iter()
             .filter(|other| other.lockfiles() != kind.lockfiles())
-            .filter_map(|other| tree.first(other.lockfiles()))
+            .filter_map(|other| place.first(other.lockfiles()))
             .collect();
         if lockfile.is_some() && !others.is_empty() {
             notes.push(format!(
@@ -124,7 +124,7 @@ impl Manager {
                 version,
                 "`packageManager` in package.json",
             )),
-            _ => assumed(tree, kind)?,
+            _ => assumed(place, kind)?,
         };
         Ok(Self {
             kind,
@@ -135,26 +135,39 @@ impl Manager {
         })
     }
 
+    /// The release of Bun, where it is Bun.
+    pub(in super::super) fn bun(&self) -> Version {
+        self.version
+            .clone()
+            .unwrap_or_else(|| Version::new("Bun", "1", "nothing asks for another"))
+    }
+
     /// The files that decide what is installed.
-    pub(super) fn files(&self, tree: &Tree<'_>) -> Vec<&'static str> {
+    pub(in super::super) fn files(&self, place: &Place<'_>) -> Vec<&'static str> {
         std::iter::once("package.json")
             .chain(self.lockfile)
-            .chain(self.kind.settings().iter().copied().filter(|file| tree.has(file)))
+            .chain(
+                self.kind
+                    .settings()
+                    .iter()
+                    .copied()
+                    .filter(|file| place.has(file)),
+            )
             .collect()
     }
 
     /// The folders of `.yarn` that a release of Yarn 2 and later reads.
-    pub(super) fn folders(&self, tree: &Tree<'_>) -> Vec<&'static str> {
+    pub(in super::super) fn folders(&self, place: &Place<'_>) -> Vec<&'static str> {
         if self.kind != Kind::Berry {
             return Vec::new();
         }
         [".yarn/releases", ".yarn/plugins", ".yarn/patches"]
             .into_iter()
-            .filter(|folder| tree.has_folder(folder))
+            .filter(|folder| place.has_folder(folder))
             .collect()
     }
 
-    pub(super) fn cache(&self) -> Cache {
+    pub(in super::super) fn cache(&self) -> Cache {
         match self.kind {
             Kind::Npm => NPM,
             Kind::Pnpm => PNPM,
@@ -166,7 +179,7 @@ impl Manager {
 
     /// What brings the package manager itself into the build, and the cache
     /// that it fills.
-    pub(super) fn setup(&self) -> Option<(String, Cache)> {
+    pub(in super::super) fn setup(&self) -> Option<(String, Cache)> {
         let version = self.version.as_ref().map(|version| version.version.as_str());
         let package = match self.kind {
             Kind::Npm | Kind::Bun => return None,
@@ -179,7 +192,7 @@ impl Manager {
     }
 
     /// What makes it keep to the caches and ask nothing.
-    pub(super) fn environment(&self) -> &'static [(&'static str, &'static str)] {
+    pub(in super::super) fn environment(&self) -> &'static [(&'static str, &'static str)] {
         match self.kind {
             Kind::Npm => &[],
             Kind::Pnpm => &[("npm_config_store_dir", "/root/.pnpm-store"), ("CI", "true")],
@@ -197,7 +210,7 @@ impl Manager {
     }
 
     /// The command that installs; `dev`: also what only builds need.
-    pub(super) fn install(&self, dev: bool) -> String {
+    pub(in super::super) fn install(&self, dev: bool) -> String {
         let locked = self.lockfile.is_some();
         match (self.kind, locked, dev) {
             (Kind::Npm, true, true) => "npm ci",
@@ -223,7 +236,7 @@ impl Manager {
     }
 
     /// The command that takes out what only the build needed.
-    pub(super) fn prune(&self) -> &'static str {
+    pub(in super::super) fn prune(&self) -> &'static str {
         match self.kind {
             Kind::Npm => "npm prune --omit=dev",
             Kind::Pnpm => "pnpm prune --prod --ignore-scripts",
@@ -275,12 +288,12 @@ fn named(text: &str) -> Result<(Kind, String)> {
     Ok((kind, version.to_owned()))
 }
 
-fn by_lockfile(tree: &Tree<'_>) -> Result<Option<Kind>> {
+fn by_lockfile(place: &Place<'_>) -> Result<Option<Kind>> {
     for kind in [Kind::Pnpm, Kind::Bun, Kind::Yarn, Kind::Npm] {
-        if tree.first(kind.lockfiles()).is_none() {
+        if place.first(kind.lockfiles()).is_none() {
             continue;
         }
-        if kind == Kind::Yarn && is_berry(tree)? {
+        if kind == Kind::Yarn && is_berry(place)? {
             return Ok(Some(Kind::Berry));
         }
         return Ok(Some(kind));
@@ -289,16 +302,16 @@ fn by_lockfile(tree: &Tree<'_>) -> Result<Option<Kind>> {
 }
 
 /// Yarn 2 and later have settings of another name, and a lockfile that is YAML.
-fn is_berry(tree: &Tree<'_>) -> Result<bool> {
-    if tree.has(".yarnrc.yml") {
+fn is_berry(place: &Place<'_>) -> Result<bool> {
+    if place.has(".yarnrc.yml") {
         return Ok(true);
     }
-    let text = tree.text("yarn.lock")?.unwrap_or_default();
+    let text = place.text("yarn.lock")?.unwrap_or_default();
     Ok(text.lines().take(20).any(|line| line.starts_with("__metadata:")))
 }
 
 /// The release that wrote the lockfile, as near as it tells.
-fn assumed(tree: &Tree<'_>, kind: Kind) -> Result<Option<Version>> {
+fn assumed(place: &Place<'_>, kind: Kind) -> Result<Option<Version>> {
     let version = match kind {
         Kind::Npm | Kind::Bun => return Ok(None),
         Kind::Yarn => return Ok(Some(Version::new("Yarn", YARN_VERSION, "yarn.lock is of Yarn 1"))),
@@ -309,7 +322,7 @@ fn assumed(tree: &Tree<'_>, kind: Kind) -> Result<Option<Version>> {
                 "yarn.lock is of Yarn 2 or later",
             )));
         }
-        Kind::Pnpm => tree.text("pnpm-lock.yaml")?.and_then(|text| {
+        Kind::Pnpm => place.text("pnpm-lock.yaml")?.and_then(|text| {
             let line = text
                 .lines()
                 .find_map(|line| line.strip_prefix("lockfileVersion:"))?;

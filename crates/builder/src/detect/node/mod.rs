@@ -2,11 +2,11 @@
 
 mod angular;
 mod framework;
-mod manager;
-mod package;
+pub(super) mod manager;
+pub(super) mod package;
 #[cfg(test)]
 mod tests;
-mod version;
+pub(super) mod version;
 
 use nonna_engine::Result;
 
@@ -19,7 +19,7 @@ use super::start::Start;
 use super::tree::Tree;
 use super::web_server::{self, Pages};
 use super::writer::{Writer, Written, overruled};
-use super::{Detector, Plan, Reference, Settings, Sign, Strength, Version, given_start, incomplete};
+use super::{Detector, Plan, Reference, Settings, Sign, Strength, given_start, incomplete};
 use crate::context::ExtraFile;
 
 /// Where the packages are while an image is built.
@@ -46,7 +46,7 @@ impl Detector for Node {
             return Ok(None);
         }
         // Beside another language a package.json often only has its tools.
-        let starts = Package::read(tree).map_or(true, |package| {
+        let starts = Package::read(&tree.place("")).map_or(true, |package| {
             package.start(tree, "npm").is_some() || !matches!(Framework::of(tree, &package), Ok(None))
         });
         let strength = if starts { Strength::App } else { Strength::Packages };
@@ -54,8 +54,8 @@ impl Detector for Node {
     }
 
     fn plan(&self, tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
-        let package = Package::read(tree)?;
-        let manager = Manager::of(tree, &package)?;
+        let package = Package::read(&tree.place(""))?;
+        let manager = Manager::of(&tree.place(""), &package)?;
         let framework = Framework::of(tree, &package)?;
         let mut notes = manager.notes.clone();
         notes.extend(framework.as_ref().and_then(|one| one.note).map(str::to_owned));
@@ -68,10 +68,7 @@ impl Detector for Node {
 
         let mut versions = Vec::new();
         let image = if manager.kind == Kind::Bun {
-            let version = manager
-                .version
-                .clone()
-                .unwrap_or_else(|| Version::new("Bun", "1", "nothing asks for another"));
+            let version = manager.bun();
             let image = base_images::bun(&version.version);
             versions.push(version);
             image
@@ -185,10 +182,15 @@ impl Recipe<'_> {
                 } else {
                     format!("/app/{folder}")
                 };
+                let hashed = self
+                    .framework
+                    .map(|framework| framework.hashed(self.tree))
+                    .unwrap_or_default();
                 let pages = Pages {
                     stage: "build",
                     folder: &folder,
                     single,
+                    hashed: &hashed,
                     rule,
                 };
                 let (written, file) = web_server::serve(writer, pages, self.settings.port());
@@ -372,8 +374,8 @@ impl Recipe<'_> {
 
     /// Copies the files that decide what is installed.
     fn copy_what_decides(&self, writer: &mut Writer<'_>) {
-        writer.copy_files(&self.manager.files(self.tree), "./");
-        for folder in self.manager.folders(self.tree) {
+        writer.copy_files(&self.manager.files(&self.tree.place("")), "./");
+        for folder in self.manager.folders(&self.tree.place("")) {
             writer.line(&format!("COPY {}/{folder}/ ./{folder}/", super::SOURCE_FOLDER));
         }
     }

@@ -6,7 +6,7 @@ use nonna_engine::Result;
 use serde::Deserialize;
 
 use super::super::start::Start;
-use super::super::tree::{Tree, unclear};
+use super::super::tree::{Place, Tree, unclear};
 
 /// What an app is started from when `package.json` does not say it.
 pub(super) const ENTRIES: [&str; 6] = [
@@ -33,7 +33,7 @@ const SERVERS: [&str; 9] = [
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Package {
+pub(in super::super) struct Package {
     pub(super) name: Option<String>,
     pub(super) scripts: BTreeMap<String, String>,
     pub(super) main: Option<String>,
@@ -50,11 +50,15 @@ pub(super) struct Package {
 }
 
 impl Package {
-    pub(super) fn read(tree: &Tree<'_>) -> Result<Self> {
-        let text = tree.text("package.json")?.unwrap_or_default();
+    /// That of a folder.
+    ///
+    /// # Errors
+    /// A file that is no `package.json`.
+    pub(in super::super) fn read(place: &Place<'_>) -> Result<Self> {
+        let text = place.text("package.json")?.unwrap_or_default();
         serde_json::from_str(&text).map_err(|error| {
             unclear(
-                "package.json",
+                &place.at("package.json"),
                 &error.to_string(),
                 "Mend the file: `npm pkg get` says whether npm can read it.",
             )
@@ -68,7 +72,7 @@ impl Package {
     }
 
     /// Whether it depends on this package, to run or to be built.
-    pub(super) fn needs(&self, package: &str) -> bool {
+    pub(in super::super) fn needs(&self, package: &str) -> bool {
         self.dependencies.contains_key(package) || self.dev_dependencies.contains_key(package)
     }
 
@@ -79,13 +83,13 @@ impl Package {
             .any(|server| self.dependencies.contains_key(*server))
     }
 
-    pub(super) fn script(&self, name: &str) -> Option<&str> {
+    pub(in super::super) fn script(&self, name: &str) -> Option<&str> {
         self.scripts.get(name).map(String::as_str)
     }
 
     /// Whether installing runs files of the app's own, so that they must be
     /// there before.
-    pub(super) fn installs_with_source(&self) -> bool {
+    pub(in super::super) fn installs_with_source(&self) -> bool {
         let hooks = ["preinstall", "install", "postinstall", "prepare"];
         hooks.iter().any(|script| self.scripts.contains_key(*script))
             || self.workspaces.is_some()

@@ -9,7 +9,7 @@ use super::super::version::{self, Dialect, Range, Version, asked, is_numbers};
 use super::package::Package;
 
 /// The release of Node.js.
-pub(super) fn choose(tree: &Tree<'_>, package: &Package) -> Result<Version> {
+pub(in super::super) fn choose(tree: &Tree<'_>, package: &Package) -> Result<Version> {
     const WHAT: &str = "Node.js";
     if let Some(asked) = asked(tree, &[".nvmrc", ".node-version"], &["node", "nodejs"])? {
         let version = from_file(&asked.version).ok_or_else(|| {

@@ -149,6 +149,10 @@ impl Detector for Ruby {
         let mut plan = Plan::new(self.name(), by, written);
         plan.framework = framework.name().map(str::to_owned);
         plan.versions = vec![version];
+        if framework != Framework::None {
+            plan.versions
+                .extend(JavaScript::read(tree, "")?.iter().flat_map(JavaScript::versions));
+        }
         plan.notes = notes;
         Ok(plan)
     }
@@ -188,8 +192,8 @@ fn dockerfile(
     let port = settings.port();
     let javascript = JavaScript::read(tree, "")?.filter(|_| framework != Framework::None);
     let mut writer = Writer::new(settings);
-    if javascript.is_some() {
-        JavaScript::stage(&mut writer);
+    if let Some(javascript) = &javascript {
+        javascript.stage(&mut writer);
     }
     let frozen: &[(&str, &str)] = if gems.is_locked {
         &[("BUNDLE_FROZEN", "1")]
