@@ -24,6 +24,8 @@ pub(super) struct Pages<'a> {
     pub(super) folder: &'a str,
     /// Every address that is no file is the one page's to understand.
     pub(super) single: bool,
+    /// Folders in which every name has the hash of its content.
+    pub(super) hashed: &'a [&'a str],
     /// Which rule decided that they are served so.
     pub(super) rule: String,
 }
@@ -33,6 +35,9 @@ pub(super) struct Pages<'a> {
 pub(super) fn serve(mut writer: Writer<'_>, pages: Pages<'_>, port: u16) -> (Written, ExtraFile) {
     let text = port.to_string();
     writer
+        // What tells browsers of a change is date and size, and all files of a
+        // build context have the same date.
+        .run(&[], &format!("find {} -type f -exec touch {{}} +", pages.folder))
         .final_stage(NGINX)
         .line(&format!("COPY {CONFIG} /etc/nginx/nginx.conf"))
         .copy_from(pages.stage, &format!("{}/", pages.folder), "/srv/", None)
@@ -43,13 +48,17 @@ pub(super) fn serve(mut writer: Writer<'_>, pages: Pages<'_>, port: u16) -> (Wri
     let start = Start::exec(&["nginx", "-e", "/dev/stderr"]);
     let file = ExtraFile {
         path: CONFIG.to_owned(),
-        content: Bytes::from(configuration(port, pages.single)),
+        content: Bytes::from(configuration(port, pages.single, pages.hashed)),
     };
     (writer.finish_as_is(USER, start, pages.rule), file)
 }
 
-fn configuration(port: u16, single: bool) -> String {
+/// Folders of frameworks whose names say enough.
+const HASHED: [&str; 4] = ["_next/static", "_nuxt", "_astro", "_app/immutable"];
+
+fn configuration(port: u16, single: bool, hashed: &[&str]) -> String {
     let otherwise = if single { "/index.html" } else { "=404" };
+    let hashed = [&HASHED, hashed].concat().join("|");
     format!(
         "daemon off;
 worker_processes 1;
@@ -81,11 +90,22 @@ http {{
     error_page 404 /404.html;
     location = /404.html {{ internal; }}
     location ~ /\\.(?!well-known/) {{ return 404; }}
-    location ~ ^/(_next/static|_astro|_app/immutable)/ {{
+    location ~ ^/({hashed})/ {{
       add_header Cache-Control \"public, max-age=31536000, immutable\";
       try_files $uri =404;
     }}
-    location / {{ try_files $uri $uri/index.html $uri.html {otherwise}; }}
+    location ~ \"(\\.[0-9a-f]{{8,32}}|-(?=[0-9]*[A-Z])[A-Z0-9]{{8}})\\.(js|css|map)$\" {{
+      add_header Cache-Control \"public, max-age=31536000, immutable\";
+      try_files $uri =404;
+    }}
+    location ~* \\.(js|mjs|css|map|wasm|png|jpe?g|gif|svg|webp|avif|ico|woff2?|ttf|otf|mp4|webm|mp3|pdf|zip|xml|webmanifest)$ {{
+      add_header Cache-Control no-cache;
+      try_files $uri =404;
+    }}
+    location / {{
+      add_header Cache-Control no-cache;
+      try_files $uri $uri/index.html $uri.html {otherwise};
+    }}
   }}
 }}
 "
@@ -98,8 +118,9 @@ mod tests {
 
     #[test]
     fn only_single_page_apps_answer_every_address() {
-        assert!(configuration(8080, true).contains("$uri.html /index.html;"));
-        assert!(configuration(8080, false).contains("$uri.html =404;"));
-        assert!(configuration(81, false).contains("listen 81;"));
+        assert!(configuration(8080, true, &[]).contains("$uri.html /index.html;"));
+        assert!(configuration(8080, false, &[]).contains("$uri.html =404;"));
+        assert!(configuration(81, false, &[]).contains("listen 81;"));
+        assert!(configuration(81, false, &["assets"]).contains("|_app/immutable|assets)/"));
     }
 }

@@ -98,6 +98,23 @@ impl Framework {
         self
     }
 
+    /// The folders of its pages in which every name has the hash of its
+    /// content: not those into which the app puts files of its own.
+    pub(super) fn hashed(&self, tree: &Tree<'_>) -> Vec<&'static str> {
+        let (folder, own): (&str, &[&str]) = match self.name {
+            "Vite" | "Remix" | "React Router" => ("assets", &["public/assets"]),
+            "VitePress" => ("assets", &["public/assets", "docs/public/assets"]),
+            "Docusaurus" => ("assets", &["static/assets"]),
+            "Create React App" => ("static", &["public/static"]),
+            "Gatsby" => ("static", &["static/static"]),
+            _ => return Vec::new(),
+        };
+        if own.iter().any(|own| tree.has_folder(own)) {
+            return Vec::new();
+        }
+        vec![folder]
+    }
+
     /// The framework of an app, if it has one: frameworks for whole apps
     /// first, then generators of sites, then tools that bundle.
     pub(super) fn of(tree: &Tree<'_>, package: &Package) -> Result<Option<Self>> {
