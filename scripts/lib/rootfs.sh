@@ -52,3 +52,27 @@ rootfs_node() {
   fi
   printf '%s\n' "$folder"
 }
+
+# Unpack the newest fitting wheel of a package on PyPI into a folder of its own and print that.
+# Usage: wheel_unpack REQUIREMENT
+wheel_unpack() {
+  local fetched
+  apt_need python3 python3-pip unzip >&2
+  mkdir -p "$NONNA_CACHE_DIR"
+  fetched="$(mktemp -d "$NONNA_CACHE_DIR/wheel.XXXXXX")"
+  python3 -m pip download -q --no-deps --only-binary=:all: -d "$fetched" "$1" >&2 </dev/null ||
+    die "pip could not fetch $1 from PyPI"
+  unzip -q "$fetched"/*.whl -d "$fetched"
+  printf '%s\n' "$fetched"
+}
+
+# The same for a package of the npm registry. Usage: npm_unpack PACKAGE@VERSION
+npm_unpack() {
+  local fetched node
+  node="$(rootfs_node)"
+  fetched="$(mktemp -d "$NONNA_CACHE_DIR/npm.XXXXXX")"
+  (cd "$fetched" && PATH="$node/bin:$PATH" "$node/bin/npm" pack --silent "$1" >/dev/null </dev/null) ||
+    die "npm could not fetch $1"
+  tar -C "$fetched" -xzf "$fetched"/*.tgz
+  printf '%s\n' "$fetched"
+}

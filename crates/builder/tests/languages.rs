@@ -155,3 +155,53 @@ async fn a_lockfile_out_of_step_is_named_with_what_mends_it() {
         bench.lines()
     );
 }
+
+/// The example of Node.js with another lockfile.
+fn locked_by(name: &'static str, lock: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut files = example("node-app");
+    files.retain(|(path, _)| path != "package-lock.json");
+    files.push((name.to_owned(), lock.to_owned()));
+    files.extend(
+        more.iter()
+            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned())),
+    );
+    files
+}
+
+#[tokio::test]
+async fn every_package_manager_of_node_installs_what_it_locked() {
+    for (manager, files) in [
+        ("npm", example("node-app")),
+        (
+            "pnpm",
+            locked_by("pnpm-lock.yaml", include_str!("locks/pnpm-lock.yaml"), &[]),
+        ),
+        (
+            "Yarn 1",
+            locked_by("yarn.lock", include_str!("locks/yarn-1.lock"), &[]),
+        ),
+        (
+            "Yarn 4",
+            locked_by(
+                "yarn.lock",
+                include_str!("locks/yarn-4.lock"),
+                &[(".yarnrc.yml", "nodeLinker: node-modules\n")],
+            ),
+        ),
+        ("Bun", locked_by("bun.lock", include_str!("locks/bun.lock"), &[])),
+    ] {
+        let bench = Bench::new();
+        let built = bench.build(&borrowed(&files)).await;
+        let built = built
+            .unwrap_or_else(|error| panic!("{manager}: {error}\n{:#?}\n{:#?}", error.details, bench.lines()));
+        let app = bench.start(&built.image).await;
+        let page = app.get("/").await;
+        assert!(page.contains("Hello from Node.js"), "{manager}: {page}");
+        assert_ne!(app.user().await, "0", "{manager}");
+        let took = app.stop().await;
+        assert!(
+            took < Duration::from_secs(5),
+            "{manager}: it ended after {took:?}"
+        );
+    }
+}
