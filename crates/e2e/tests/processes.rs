@@ -11,7 +11,7 @@
 )]
 
 use nonna_e2e::load::Watcher;
-use nonna_e2e::{Installation, Ran, engine};
+use nonna_e2e::{Installation, Options, Ran, engine};
 
 const HOST: &str = "crew.localhost";
 
@@ -303,15 +303,82 @@ networks:
     assert!(read.stdout.contains("my-db"), "{read:?}");
 
     // What would have rights over the machine is refused, and nothing moves.
+    // Where its administrator could allow it, the refusal says how.
     installation.project(
         "crew",
-        &[("compose.yaml", "services:\n  web:\n    image: nonna-test/app:v1\n    privileged: true\n    volumes: [\"/:/host\"]\n")],
+        &[(
+            "compose.yaml",
+            "services:\n  web:\n    image: nonna-test/app:v1\n    pid: host\n    volumes: [\"/:/host\"]\n",
+        )],
     )?;
     let refused = nonna(&installation, &["deploy"])?.failed_with("invalid_input")?;
     assert!(
-        refused.stderr.contains("compose.yaml:4:17") && refused.stderr.contains("compose.yaml:5:15"),
+        refused.stderr.contains("compose.yaml:4:10") && refused.stderr.contains("compose.yaml:5:15"),
         "{refused:?}"
     );
+    for (wanted, setting) in [
+        ("privileged: true", "--allow-privileged on"),
+        (
+            "volumes: [\"/srv/media:/media\"]",
+            "--allow-host-paths /srv/media",
+        ),
+    ] {
+        installation.project(
+            "crew",
+            &[(
+                "compose.yaml",
+                &format!("services:\n  web:\n    image: nonna-test/app:v1\n    {wanted}\n"),
+            )],
+        )?;
+        let refused = nonna(&installation, &["deploy"])?.failed_with("forbidden")?;
+        assert!(refused.stderr.contains(setting), "{refused:?}");
+    }
     assert_eq!(installation.get(host, "/")?.status, 200);
+    Ok(())
+}
+
+#[test]
+fn what_an_administrator_allows_of_the_machine_is_given_and_no_more() -> anyhow::Result<()> {
+    let media = tempfile::tempdir()?;
+    std::fs::create_dir(media.path().join("films"))?;
+    std::fs::write(media.path().join("films/one"), "la strada\n")?;
+    let path = media.path().display().to_string();
+    let installation = Installation::with(Options {
+        arguments: vec![
+            "--allow-host-paths".into(),
+            path.clone(),
+            "--allow-privileged".into(),
+            "on".into(),
+        ],
+        ..Options::default()
+    })?;
+    let deploy = |service: &str| -> anyhow::Result<Ran> {
+        let text = format!(
+            "services:\n  web:\n    image: nonna-test/app:v1\n    command: /app 8080\n    ports: [\"8080\"]\n{service}"
+        );
+        installation.project("crew", &[("compose.yaml", &text)])?;
+        nonna(&installation, &["deploy"])
+    };
+    let said = deploy(&format!("    volumes: [\"{path}/films:/films:ro\"]\n"))?.ok()?;
+    assert!(said.stderr.contains("allow_host_paths"), "{said:?}");
+    let run = |command: &str| nonna(&installation, &["exec", "web", "--", "sh", "-c", command]);
+    assert_eq!(run("cat /films/one")?.ok()?.stdout, "la strada\n");
+    assert!(run("echo x > /films/two")?.ok().is_err(), "it is read only");
+
+    // A link inside leads out of what is allowed.
+    std::os::unix::fs::symlink("/etc", media.path().join("out"))?;
+    let refused =
+        deploy(&format!("    volumes: [\"{path}/out:/etc-of-the-machine\"]\n"))?.failed_with("forbidden")?;
+    assert!(refused.stderr.contains("of the machine"), "{refused:?}");
+
+    // Whether the engine itself may give that depends on where it runs: the
+    // plan shows that it is not refused.
+    let text = "services:\n  web:\n    image: nonna-test/app:v1\n    privileged: true\n";
+    installation.project("crew", &[("compose.yaml", text)])?;
+    let plan = nonna(&installation, &["plan"])?.ok()?;
+    assert!(
+        plan.stdout.contains("what it gets of the machine changed"),
+        "{plan:?}"
+    );
     Ok(())
 }

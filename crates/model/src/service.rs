@@ -194,6 +194,38 @@ pub struct VolumeMount {
     pub path: String,
 }
 
+/// What a service gets of the machine itself. A server grants none of it but
+/// what its administrator allows: whoever has it can have the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HostAccess {
+    /// Paths of the machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<HostMount>,
+    /// The whole machine: every capability and every device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
+}
+
+impl HostAccess {
+    /// Whether a service gets nothing of the machine, as most do.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.mounts.is_empty() && !self.privileged
+    }
+}
+
+/// A path of the machine and where a replica finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostMount {
+    /// The absolute path on the machine.
+    pub source: String,
+    /// The absolute path in the replica.
+    pub path: String,
+    /// Whether replicas may only read it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+}
+
 /// A small file that every replica finds at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMount {
@@ -307,6 +339,9 @@ pub struct ServiceSpec {
     /// Volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeMount>,
+    /// What it gets of the machine.
+    #[serde(default, skip_serializing_if = "HostAccess::is_none")]
+    pub host: HostAccess,
     /// Small files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileMount>,
@@ -364,6 +399,7 @@ impl ServiceSpec {
             restart: RestartPolicy::default(),
             strategy: Strategy::default(),
             volumes: Vec::new(),
+            host: HostAccess::default(),
             files: Vec::new(),
             aliases: Vec::new(),
             release: None,

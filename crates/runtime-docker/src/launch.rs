@@ -158,6 +158,7 @@ fn restart_policy(restart: Restart) -> RestartPolicy {
 
 fn host(installation: &str, launch: &Launch) -> HostConfig {
     let resources = &launch.spec.resources;
+    let privileged = launch.spec.host.privileged;
     let memory = resources
         .memory
         .map(|bytes| i64::try_from(bytes.0).unwrap_or(i64::MAX));
@@ -166,10 +167,11 @@ fn host(installation: &str, launch: &Launch) -> HostConfig {
         mounts: Some(mounts(installation, launch)),
         // A small first process that passes signals on and buries the dead.
         init: Some(true),
-        security_opt: Some(vec!["no-new-privileges".into()]),
-        cap_drop: Some(vec!["ALL".into()]),
-        cap_add: Some(CAPABILITIES.map(String::from).to_vec()),
-        privileged: Some(false),
+        // A privileged container has all of it, whatever else is said.
+        security_opt: (!privileged).then(|| vec!["no-new-privileges".into()]),
+        cap_drop: (!privileged).then(|| vec!["ALL".into()]),
+        cap_add: (!privileged).then(|| CAPABILITIES.map(String::from).to_vec()),
+        privileged: Some(privileged),
         pids_limit: Some(i64::from(resources.pids)),
         memory,
         // Memory and swap together: no swap.
@@ -186,7 +188,7 @@ fn host(installation: &str, launch: &Launch) -> HostConfig {
     }
 }
 
-/// Volumes only, never a path of the host.
+/// Volumes, and the paths of the host that the control plane let through.
 fn mounts(installation: &str, launch: &Launch) -> Vec<Mount> {
     let mount = |volume: &nonna_model::service::VolumeMount| Mount {
         typ: Some(MountType::VOLUME),
@@ -204,5 +206,19 @@ fn mounts(installation: &str, launch: &Launch) -> Vec<Mount> {
         }),
         ..Mount::default()
     };
-    launch.spec.volumes.iter().map(mount).collect()
+    let of_host = |mount: &nonna_model::service::HostMount| Mount {
+        // The engine refuses one that is not there, rather than make a folder
+        // that belongs to root.
+        typ: Some(MountType::BIND),
+        source: Some(mount.source.clone()),
+        target: Some(mount.path.clone()),
+        read_only: Some(mount.read_only),
+        ..Mount::default()
+    };
+    let spec = &launch.spec;
+    spec.volumes
+        .iter()
+        .map(mount)
+        .chain(spec.host.mounts.iter().map(of_host))
+        .collect()
 }

@@ -26,6 +26,7 @@ pub(super) fn of(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
         restart,
         strategy,
         volumes,
+        host,
         files,
         aliases,
         release,
@@ -66,6 +67,9 @@ pub(super) fn of(old: &ServiceSpec, new: &ServiceSpec) -> Vec<String> {
     plain(&mut why, "strategy", &old.strategy, strategy);
     if old.volumes != *volumes {
         why.push("its volumes changed".to_owned());
+    }
+    if old.host != *host {
+        why.push("what it gets of the machine changed".to_owned());
     }
     if old.files != *files {
         why.push("its files changed".to_owned());

@@ -150,18 +150,30 @@ fn declare(
     if service.replicas != 1 {
         out["scale"] = service.replicas.into();
     }
-    if !spec.volumes.is_empty() {
-        out["volumes"] = spec
-            .volumes
-            .iter()
-            .map(|volume| {
-                json!({
-                    "type": "volume",
-                    "source": volume_name(service, &volume.name),
-                    "target": escape(&volume.path),
-                })
-            })
-            .collect();
+    let named = spec.volumes.iter().map(|volume| {
+        json!({
+            "type": "volume",
+            "source": volume_name(service, &volume.name),
+            "target": escape(&volume.path),
+        })
+    });
+    let of_host = spec.host.mounts.iter().map(|mount| {
+        json!({
+            "type": "bind",
+            "source": escape(&mount.source),
+            "target": escape(&mount.path),
+            "read_only": mount.read_only,
+        })
+    });
+    let volumes: Vec<Value> = named.chain(of_host).collect();
+    if !volumes.is_empty() {
+        out["volumes"] = volumes.into();
+    }
+    if spec.host.privileged {
+        out["privileged"] = true.into();
+        for kept in ["cap_add", "cap_drop", "security_opt"] {
+            out.as_object_mut().map(|fields| fields.remove(kept));
+        }
     }
     out
 }

@@ -130,6 +130,10 @@ fn kustomization(environment: &ExportedEnvironment) -> Value {
 }
 
 /// What the volume of a file is called.
+fn host_name(number: usize) -> String {
+    format!("host-{number}")
+}
+
 fn file_name(number: usize) -> String {
     format!("file-{number}")
 }
@@ -218,6 +222,11 @@ impl Maker<'_> {
                 .enumerate()
                 .map(|(number, file)| self.file_volume(number, file)),
         );
+        volumes.extend(
+            spec.host.mounts.iter().enumerate().map(
+                |(number, mount)| json!({"name": host_name(number), "hostPath": {"path": mount.source}}),
+            ),
+        );
         if !volumes.is_empty() {
             pod["volumes"] = volumes.into();
         }
@@ -260,6 +269,9 @@ impl Maker<'_> {
                 "privileged": false,
             },
         });
+        if spec.host.privileged {
+            out["securityContext"] = json!({"privileged": true});
+        }
         if let Some(command) = &spec.command {
             out["args"] = command.iter().map(|word| escape(word)).collect();
         }
@@ -288,6 +300,9 @@ impl Maker<'_> {
             .collect();
         mounts.extend(spec.files.iter().enumerate().map(|(number, file)| {
             json!({"name": file_name(number), "mountPath": file.path, "subPath": "file", "readOnly": true})
+        }));
+        mounts.extend(spec.host.mounts.iter().enumerate().map(|(number, mount)| {
+            json!({"name": host_name(number), "mountPath": mount.path, "readOnly": mount.read_only})
         }));
         if !mounts.is_empty() {
             out["volumeMounts"] = mounts.into();

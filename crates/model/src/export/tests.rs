@@ -367,6 +367,12 @@ fn what_compose_says_is_read_again_with_the_same_meaning() {
     db.user = Some("999:999".into());
     db.working_directory = Some("/srv".into());
     db.aliases = vec!["my_db".into()];
+    db.host.privileged = true;
+    db.host.mounts = vec![crate::service::HostMount {
+        source: "/srv/$media".into(),
+        path: "/media".into(),
+        read_only: true,
+    }];
     db.files = vec![
         FileMount {
             path: "/run/secrets/db-password".into(),
@@ -401,6 +407,7 @@ fn what_compose_says_is_read_again_with_the_same_meaning() {
             (&new.user, &new.working_directory)
         );
         assert_eq!(spec.aliases, new.aliases);
+        assert_eq!(spec.host, new.host);
         assert_eq!(spec.resources, new.resources, "{}", old.name);
         assert_eq!(spec.restart, new.restart);
         assert_eq!(new.replicas.unwrap_or(1), old.replicas);

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::service::{
-    BuildSource, DEFAULT_PORT, FileMount, HealthCheck, JobSpec, Protocol, Push, Resources, RestartPolicy,
-    RouteSpec, ServiceSpec, Source, Strategy, VolumeMount,
+    BuildSource, DEFAULT_PORT, FileMount, HealthCheck, HostAccess, JobSpec, Protocol, Push, Resources,
+    RestartPolicy, RouteSpec, ServiceSpec, Source, Strategy, VolumeMount,
 };
 
 /// Where a service's image shall come from.
@@ -124,6 +124,9 @@ pub struct ServiceDeclaration {
     pub strategy: Strategy,
     /// Volumes.
     pub volumes: Vec<VolumeMount>,
+    /// What it gets of the machine, if the server's administrator allows it.
+    #[serde(default, skip_serializing_if = "HostAccess::is_none")]
+    pub host: HostAccess,
     /// Small files.
     pub files: Vec<FileMount>,
     /// More names that others reach it by.
@@ -188,6 +191,7 @@ impl ServiceDeclaration {
             restart: self.restart,
             strategy: self.strategy,
             volumes: self.volumes.clone(),
+            host: self.host.clone(),
             files: self.files.clone(),
             aliases: self.aliases.clone(),
             release: self.release.clone(),

@@ -9,8 +9,8 @@ use super::service::Fields;
 use super::{At, DEFAULT_ENVIRONMENT, DEFAULT_SERVICE, Manifest};
 use crate::name::Name;
 use crate::service::{
-    DEFAULT_JOB_TIMEOUT_MS, DEFAULT_STOP_TIMEOUT_MS, JobSpec, Probe, Push, Resources, RouteSpec, Strategy,
-    VolumeMount,
+    DEFAULT_JOB_TIMEOUT_MS, DEFAULT_STOP_TIMEOUT_MS, HostAccess, JobSpec, Probe, Push, Resources, RouteSpec,
+    Strategy, VolumeMount,
 };
 
 impl Manifest {
@@ -144,6 +144,7 @@ fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> S
                 path: path.value.clone(),
             })
             .collect(),
+        host: HostAccess::default(),
         files: Vec::new(),
         aliases: Vec::new(),
         release: job(&fields.release, fields.release_timeout_ms.as_ref()),

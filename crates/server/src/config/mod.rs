@@ -157,6 +157,10 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// The most replicas a service may have.
     pub max_replicas: u32,
+    /// The paths of this machine that services may mount, and all below them.
+    pub allow_host_paths: Vec<PathBuf>,
+    /// Whether services may be privileged.
+    pub allow_privileged: bool,
     /// How many bytes of replicas' logs and access logs are kept.
     pub logs_limit: u64,
 }
@@ -208,6 +212,8 @@ impl Default for Config {
             log_format: LogFormat::Text,
             shutdown_timeout: Duration::from_secs(20),
             max_replicas: 50,
+            allow_host_paths: Vec::new(),
+            allow_privileged: false,
             logs_limit: 1_000_000_000,
         }
     }

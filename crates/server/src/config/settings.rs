@@ -108,6 +108,18 @@ pub const SETTINGS: &[Setting] = &[
         apply: |c, v| number(v, 1, 10_000).map(|n| c.max_replicas = n),
     },
     Setting {
+        key: "allow_host_paths",
+        help: "The paths of this machine that services may mount, and all below them, separated by commas. Who can write to one may have the machine.",
+        default: "",
+        apply: |c, v| paths(v).map(|p| c.allow_host_paths = p),
+    },
+    Setting {
+        key: "allow_privileged",
+        help: "Whether services may be privileged, which gives them this machine: `on` or `off`.",
+        default: "off",
+        apply: |c, v| switch(v).map(|on| c.allow_privileged = on),
+    },
+    Setting {
         key: "shutdown_timeout",
         help: "How long requests and deployments under way get when the server stops.",
         default: "20s",
@@ -443,6 +455,18 @@ fn engine(text: &str) -> Result<Option<String>, String> {
             shorten(text)
         ))
     }
+}
+
+fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
+    let each = text.split(',').map(str::trim).filter(|path| !path.is_empty());
+    each.map(|path| {
+        let path = absolute(path)?;
+        if path.parent().is_none() {
+            return Err("`/` is the whole machine: name the folders that services may have".to_owned());
+        }
+        Ok(path)
+    })
+    .collect()
 }
 
 fn networks(text: &str) -> Result<Vec<String>, String> {

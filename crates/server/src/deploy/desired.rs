@@ -14,6 +14,7 @@ use nonna_model::{Name, ReleaseNumber, ServiceId, ServiceSpec};
 use nonna_store::records::{EnvironmentSnapshot, Service};
 
 use super::declared::{self, SameCode};
+use super::host_access;
 use super::intent::{Destroy, Intent};
 use super::manager::Deployments;
 use super::queue::Place;
@@ -389,6 +390,7 @@ impl Deployments {
             .unwrap_or(1);
         self.check_replicas(replicas)?;
         let mut spec = declaration.spec(source, &merged.variables, merged.secrets);
+        host_access::check(&self.parts.config, name, &spec.host)?;
         self.add_default_route(&ground.scope, name, &mut spec);
         Ok(Target::Run {
             spec,
@@ -548,6 +550,8 @@ impl Deployments {
             self.declared_of(&service.id, release.number).await?,
         );
         let mut spec = release.spec;
+        // The administrator may have thought better of it since.
+        host_access::check(&self.parts.config, name, &spec.host)?;
         self.add_default_route(&ground.scope, name, &mut spec);
         Ok(vec![desired(
             service,

@@ -6,6 +6,7 @@ mod desired;
 mod events;
 mod follow;
 mod health;
+mod host_access;
 mod intent;
 mod manager;
 mod monitor;

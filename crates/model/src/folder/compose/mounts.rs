@@ -8,15 +8,15 @@ use super::shared::Shared;
 use crate::manifest::limits::MAX_VOLUMES;
 use crate::manifest::{nearest, shorten, value};
 use crate::name::Name;
-use crate::service::{FileContent, FileMount, VolumeMount};
+use crate::service::{FileContent, FileMount, HostMount, VolumeMount};
 
 /// The permissions of a secret's or config's file, where it has none.
 const MODE: u32 = 0o444;
 /// Where secrets are, by name.
 const SECRETS: &str = "/run/secrets";
 
-const HOST: &str = "a path of the host is not mounted: it would give the container the machine's own files. Use a \
-                    named volume for data (`data:/path`), `configs` for small files, or copy it into the image";
+const OWN_FOLDER: &str = "a path beside the Compose file is on your machine, and the service is on another. Use a named \
+                          volume for data (`data:/path`), `configs` for small files, or copy it into the image";
 
 struct Mount {
     kind: String,
@@ -60,18 +60,7 @@ pub(super) fn volumes(loader: &mut Loader<'_, '_>, shared: &Shared, node: &Node,
                     shorten(&mount.target)
                 ),
             ),
-            "bind"
-                if mount
-                    .source
-                    .as_deref()
-                    .is_some_and(|s| s.ends_with("docker.sock")) =>
-            {
-                loader.findings.mistake(
-                    item,
-                    "the container engine's socket is not given to a service: whoever has it has the machine",
-                );
-            }
-            "bind" => loader.findings.mistake(item, HOST),
+            "bind" => host(loader, item, &mount, read),
             other => {
                 let near = nearest(other, ["volume", "bind", "tmpfs"].iter());
                 loader.findings.suggest(
@@ -177,8 +166,9 @@ fn volume(loader: &mut Loader<'_, '_>, shared: &Shared, node: &Node, mount: &Mou
         }
         read.volumes.push((source.clone(), node.clone()));
     }
+    let on_host = read.service.host.mounts.iter().any(|known| known.path == path);
     let mounts = &mut read.service.volumes;
-    if mounts.iter().any(|known| known.path == path) {
+    if on_host || mounts.iter().any(|known| known.path == path) {
         loader
             .findings
             .mistake(node, format!("there is a volume at `{path}` already"));
@@ -191,6 +181,55 @@ fn volume(loader: &mut Loader<'_, '_>, shared: &Shared, node: &Node, mount: &Mou
         mounts.push(VolumeMount { name, path });
         mounts.sort_by(|a, b| a.name.cmp(&b.name));
     }
+}
+
+/// A path of the machine: the server's administrator says whether it is given.
+fn host(loader: &mut Loader<'_, '_>, node: &Node, mount: &Mount, read: &mut Read) {
+    let source = mount.source.as_deref().unwrap_or_default();
+    if !source.starts_with('/') {
+        loader.findings.mistake(node, OWN_FOLDER);
+        return;
+    }
+    // The root itself is no path that a replica can have at another.
+    let checked = value::check_mount_path(source)
+        .map_err(|why| ("source", why))
+        .and_then(|source| match value::check_mount_path(&mount.target) {
+            Ok(path) => Ok((source, path)),
+            Err(why) => Err(("target", why)),
+        });
+    let (source, path) = match checked {
+        Ok(both) => both,
+        Err((field, why)) => {
+            loader.findings.invalid(node, field, why);
+            return;
+        }
+    };
+    let service = &mut read.service;
+    let taken = service.volumes.iter().any(|known| known.path == path)
+        || service.host.mounts.iter().any(|known| known.path == path);
+    if taken {
+        loader
+            .findings
+            .mistake(node, format!("there is a volume at `{path}` already"));
+        return;
+    }
+    let owner = if source.ends_with("docker.sock") {
+        "whoever has the container engine's socket has the machine"
+    } else {
+        "it is a path of the machine that the service runs on"
+    };
+    loader.findings.note(
+        node,
+        format!(
+            "{} is mounted only on a server whose setting `allow_host_paths` has it: {owner}",
+            shorten(&source)
+        ),
+    );
+    service.host.mounts.push(HostMount {
+        source,
+        path,
+        read_only: mount.read_only,
+    });
 }
 
 /// An entry of `secrets` or `configs`: what, where, how.

@@ -10,7 +10,9 @@ use crate::export::CAPABILITIES;
 use crate::manifest::limits::{MAX_CPU, MAX_PIDS, MAX_REPLICAS, MIN_MEMORY};
 use crate::manifest::{DeclaredPort, DeclaredSource, ServiceDeclaration, shorten, value};
 use crate::name::Name;
-use crate::service::{DEFAULT_STOP_TIMEOUT_MS, HealthCheck, Protocol, Resources, RestartPolicy, Strategy};
+use crate::service::{
+    DEFAULT_STOP_TIMEOUT_MS, HealthCheck, HostAccess, Protocol, Resources, RestartPolicy, Strategy,
+};
 use crate::units::Bytes;
 
 /// A service that was read, and what is still to be judged of it.
@@ -207,6 +209,7 @@ fn blank(name: &Name, source: DeclaredSource) -> ServiceDeclaration {
         restart: RestartPolicy::Always,
         strategy: Strategy::Rolling,
         volumes: Vec::new(),
+        host: HostAccess::default(),
         files: Vec::new(),
         aliases: Vec::new(),
         release: None,
@@ -323,6 +326,17 @@ fn one(
                     .note(node, "`init: false` is not carried over: a small first process passes signals on");
             }
         }
+        "privileged" => {
+            if node.text() == Some("true") {
+                service.host.privileged = true;
+                loader.findings.note(
+                    node,
+                    "a privileged container has the whole machine: it runs only on a server whose setting `allow_privileged` is `on`",
+                );
+            } else if !is_nothing(node) {
+                loader.findings.wrong_kind(node, name, "`true` or `false`");
+            }
+        }
         _ if rights(loader, name, node) => {}
         _ => {
             if let Some((_, why)) = REFUSED.iter().find(|(known, _)| *known == name) {
@@ -364,9 +378,6 @@ fn is_nothing(node: &Node) -> bool {
 fn rights(loader: &mut Loader<'_, '_>, name: &str, node: &Node) -> bool {
     let text = node.text().unwrap_or_default();
     let refused = match name {
-        "privileged" => {
-            (text != "false").then_some("a privileged container has the whole machine: no service is one")
-        }
         "network_mode" => match text {
             "bridge" | "default" => None,
             "host" => Some("a service does not get the machine's own network: publish its port with `ports`"),
