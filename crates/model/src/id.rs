@@ -142,6 +142,12 @@ id!(
     InstallationId,
     "nna"
 );
+id!(
+    /// Names a connection: a repository on a forge that a project is deployed
+    /// from.
+    ConnectionId,
+    "con"
+);
 
 #[cfg(test)]
 mod tests {

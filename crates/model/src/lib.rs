@@ -23,7 +23,9 @@ pub mod release;
 pub mod service;
 pub mod units;
 
-pub use id::{DeploymentId, EnvironmentId, InstallationId, OrganizationId, ProjectId, ServiceId, TokenId};
+pub use id::{
+    ConnectionId, DeploymentId, EnvironmentId, InstallationId, OrganizationId, ProjectId, ServiceId, TokenId,
+};
 pub use name::{InvalidName, Name};
 pub use release::{Release, ReleaseNumber, ReleaseState};
 pub use service::ServiceSpec;

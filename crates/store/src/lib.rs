@@ -9,6 +9,7 @@
 
 pub mod backup;
 mod folder;
+pub mod forge;
 pub mod records;
 mod seal;
 mod sqlite;

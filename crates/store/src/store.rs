@@ -6,11 +6,13 @@ use nonna_engine::event::Event;
 use nonna_engine::ports::Journal;
 use nonna_model::plan::{Plan, Scope};
 use nonna_model::{
-    DeploymentId, EnvironmentId, Name, OrganizationId, ProjectId, Release, ReleaseNumber, ServiceId, TokenId,
+    ConnectionId, DeploymentId, EnvironmentId, Name, OrganizationId, ProjectId, Release, ReleaseNumber,
+    ServiceId, TokenId,
 };
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use crate::forge::{Accepted, Connection, ConnectionChange, ConnectionSecrets, Delivery, NewDelivery};
 use crate::records::{
     Audit, BlobInfo, Created, Deployment, DeploymentState, Environment, EnvironmentSnapshot, Installation,
     MergedVariables, NewAudit, NewDeployment, NewToken, Owner, Project, Service, StoredEvent, Token,
@@ -251,6 +253,72 @@ pub trait Store: Journal {
 
     /// Removes a blob; answers whether it was there.
     async fn delete_blob(&self, kind: &str, key: &str) -> Result<bool>;
+
+    // ── Deploys from a forge ────────────────────────────────────────────
+
+    /// Keeps a new connection, its secrets sealed.
+    ///
+    /// # Errors
+    /// `Conflict` where the project is connected to that address already.
+    async fn create_connection(&self, connection: Connection, secrets: ConnectionSecrets) -> Result<()>;
+
+    /// One connection.
+    async fn connection(&self, id: &ConnectionId) -> Result<Option<Connection>>;
+
+    /// Opens what is secret of a connection.
+    async fn connection_secrets(&self, id: &ConnectionId) -> Result<Option<ConnectionSecrets>>;
+
+    /// The organization's connections, or those of one project, by project and
+    /// address.
+    async fn list_connections(
+        &self,
+        organization: &OrganizationId,
+        project: Option<&Name>,
+    ) -> Result<Vec<Connection>>;
+
+    /// Changes a connection, all or nothing; answers what it is then, `None`
+    /// where there is none.
+    async fn change_connection(
+        &self,
+        id: &ConnectionId,
+        changes: Vec<ConnectionChange>,
+    ) -> Result<Option<Connection>>;
+
+    /// Removes a connection with its secrets and its deliveries; answers
+    /// whether it was there.
+    async fn remove_connection(&self, id: &ConnectionId) -> Result<bool>;
+
+    /// Keeps a delivery that was not accepted before, and ends those of the
+    /// same branch that still wait: what is deployed is the branch as it is,
+    /// so the last one does for all. One that happened before another of the
+    /// branch that was accepted is kept and over. Of those that are over, the
+    /// oldest are forgotten beyond the number that is given.
+    ///
+    /// `None` where there is no such connection.
+    async fn accept_delivery(&self, new: NewDelivery) -> Result<Option<Accepted>>;
+
+    /// The connection's oldest delivery that waits or runs, which runs from
+    /// now on.
+    async fn take_delivery(&self, connection: &ConnectionId) -> Result<Option<Delivery>>;
+
+    /// Keeps what became of a delivery, and what was said of it if anything is
+    /// given; answers whether it is there.
+    async fn update_delivery(&self, delivery: &Delivery, log: Option<&str>) -> Result<bool>;
+
+    /// The deliveries that are not over, oldest first: what a start resumes.
+    async fn unfinished_deliveries(&self) -> Result<Vec<Delivery>>;
+
+    /// The connection's deliveries, newest first, older than `before`, at most
+    /// `limit`.
+    async fn list_deliveries(
+        &self,
+        connection: &ConnectionId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>>;
+
+    /// One delivery of a connection, and what was said of it.
+    async fn delivery(&self, connection: &ConnectionId, number: u64) -> Result<Option<(Delivery, String)>>;
 
     // ── The rest ────────────────────────────────────────────────────────
 

@@ -6,6 +6,7 @@ mod blobs;
 mod deployments;
 mod events;
 mod fail;
+mod forge;
 mod journal;
 pub(crate) mod open;
 mod places;

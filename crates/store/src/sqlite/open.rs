@@ -16,7 +16,7 @@ const APPLICATION_ID: i64 = 0x4e6f_6e61;
 
 /// Every migration, in order; the file's `user_version` tells how many it has
 /// seen. Those that were ever released are never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_v1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_v1.sql"), include_str!("schema_v2.sql")];
 
 /// The form of the database that this Nonna writes.
 pub(crate) const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;

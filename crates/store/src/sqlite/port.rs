@@ -10,14 +10,16 @@ use nonna_engine::ports::journal::Entry;
 use nonna_engine::{Error, Result};
 use nonna_model::plan::{Plan, Scope, StepId};
 use nonna_model::{
-    DeploymentId, EnvironmentId, Name, OrganizationId, ProjectId, Release, ReleaseNumber, ServiceId, TokenId,
+    ConnectionId, DeploymentId, EnvironmentId, Name, OrganizationId, ProjectId, Release, ReleaseNumber,
+    ServiceId, TokenId,
 };
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::{
-    SqliteStore, access, audit, blobs, deployments, events, journal, places, releases, row, variables,
+    SqliteStore, access, audit, blobs, deployments, events, forge, journal, places, releases, row, variables,
 };
+use crate::forge::{Accepted, Connection, ConnectionChange, ConnectionSecrets, Delivery, NewDelivery};
 use crate::records::{
     Audit, BlobInfo, Created, Deployment, DeploymentState, Environment, EnvironmentSnapshot, Installation,
     MergedVariables, NewAudit, NewDeployment, NewToken, Owner, Project, Service, StoredEvent, Token,
@@ -400,6 +402,91 @@ impl Store for SqliteStore {
     async fn delete_blob(&self, kind: &str, key: &str) -> Result<bool> {
         let (kind, key) = (kind.to_owned(), key.to_owned());
         self.threads.write(move |c| blobs::delete(c, &kind, &key)).await
+    }
+
+    async fn create_connection(&self, connection: Connection, secrets: ConnectionSecrets) -> Result<()> {
+        let sealer = Arc::clone(&self.sealer);
+        self.threads
+            .write(move |c| forge::create(c, now(), &sealer, &connection, &secrets))
+            .await
+    }
+
+    async fn connection(&self, id: &ConnectionId) -> Result<Option<Connection>> {
+        let id = id.clone();
+        self.threads.read(move |c| forge::find(c, &id)).await
+    }
+
+    async fn connection_secrets(&self, id: &ConnectionId) -> Result<Option<ConnectionSecrets>> {
+        let id = id.clone();
+        let sealer = Arc::clone(&self.sealer);
+        self.threads.read(move |c| forge::secrets(c, &sealer, &id)).await
+    }
+
+    async fn list_connections(
+        &self,
+        organization: &OrganizationId,
+        project: Option<&Name>,
+    ) -> Result<Vec<Connection>> {
+        let (organization, project) = (organization.clone(), project.cloned());
+        self.threads
+            .read(move |c| forge::list(c, &organization, project.as_ref()))
+            .await
+    }
+
+    async fn change_connection(
+        &self,
+        id: &ConnectionId,
+        changes: Vec<ConnectionChange>,
+    ) -> Result<Option<Connection>> {
+        let id = id.clone();
+        let sealer = Arc::clone(&self.sealer);
+        self.threads
+            .write(move |c| forge::change(c, now(), &sealer, &id, &changes))
+            .await
+    }
+
+    async fn remove_connection(&self, id: &ConnectionId) -> Result<bool> {
+        let id = id.clone();
+        self.threads.write(move |c| forge::remove(c, &id)).await
+    }
+
+    async fn accept_delivery(&self, new: NewDelivery) -> Result<Option<Accepted>> {
+        self.threads.write(move |c| forge::accept(c, now(), &new)).await
+    }
+
+    async fn take_delivery(&self, connection: &ConnectionId) -> Result<Option<Delivery>> {
+        let connection = connection.clone();
+        self.threads.write(move |c| forge::take(c, &connection)).await
+    }
+
+    async fn update_delivery(&self, delivery: &Delivery, log: Option<&str>) -> Result<bool> {
+        let (delivery, log) = (delivery.clone(), log.map(str::to_owned));
+        self.threads
+            .write(move |c| forge::update(c, &delivery, log.as_deref()))
+            .await
+    }
+
+    async fn unfinished_deliveries(&self) -> Result<Vec<Delivery>> {
+        self.threads.read(forge::unfinished).await
+    }
+
+    async fn list_deliveries(
+        &self,
+        connection: &ConnectionId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>> {
+        let connection = connection.clone();
+        self.threads
+            .read(move |c| forge::deliveries(c, &connection, before, limit))
+            .await
+    }
+
+    async fn delivery(&self, connection: &ConnectionId, number: u64) -> Result<Option<(Delivery, String)>> {
+        let connection = connection.clone();
+        self.threads
+            .read(move |c| forge::delivery(c, &connection, number))
+            .await
     }
 
     async fn append_audit(&self, entry: NewAudit) -> Result<u64> {

@@ -1,6 +1,7 @@
 //! A store in memory: for tests of what uses a store, and the model that real
 //! stores are compared with.
 
+mod forge;
 mod port;
 mod state;
 

@@ -9,10 +9,11 @@ use nonna_engine::ports::journal::Entry;
 use nonna_engine::{Code, Error, Result};
 use nonna_model::plan::{Plan, Scope, StepId};
 use nonna_model::{
-    DeploymentId, EnvironmentId, InstallationId, Name, OrganizationId, ProjectId, Release, ReleaseNumber,
-    ServiceId, TokenId,
+    ConnectionId, DeploymentId, EnvironmentId, InstallationId, Name, OrganizationId, ProjectId, Release,
+    ReleaseNumber, ServiceId, TokenId,
 };
 use nonna_store::Store;
+use nonna_store::forge::{Accepted, Connection, ConnectionChange, ConnectionSecrets, Delivery, NewDelivery};
 use nonna_store::records::{
     Audit, BlobInfo, Created, Deployment, DeploymentState, Environment, EnvironmentSnapshot, Installation,
     MergedVariables, NewAudit, NewDeployment, NewToken, Owner, Project, Service, StoredEvent, Token,
@@ -462,6 +463,67 @@ impl Store for MemoryStore {
 
     async fn delete_blob(&self, kind: &str, key: &str) -> Result<bool> {
         self.write(|state| Ok(state.blobs.remove(&(kind.to_owned(), key.to_owned())).is_some()))
+    }
+
+    async fn create_connection(&self, connection: Connection, secrets: ConnectionSecrets) -> Result<()> {
+        self.write(|state| state.forges.create(connection, secrets))
+    }
+
+    async fn connection(&self, id: &ConnectionId) -> Result<Option<Connection>> {
+        Ok(self.read().forges.connection(id))
+    }
+
+    async fn connection_secrets(&self, id: &ConnectionId) -> Result<Option<ConnectionSecrets>> {
+        Ok(self.read().forges.secrets(id))
+    }
+
+    async fn list_connections(
+        &self,
+        organization: &OrganizationId,
+        project: Option<&Name>,
+    ) -> Result<Vec<Connection>> {
+        Ok(self.read().forges.list(organization, project))
+    }
+
+    async fn change_connection(
+        &self,
+        id: &ConnectionId,
+        changes: Vec<ConnectionChange>,
+    ) -> Result<Option<Connection>> {
+        self.write(|state| Ok(state.forges.change(id, &changes)))
+    }
+
+    async fn remove_connection(&self, id: &ConnectionId) -> Result<bool> {
+        self.write(|state| Ok(state.forges.remove(id)))
+    }
+
+    async fn accept_delivery(&self, new: NewDelivery) -> Result<Option<Accepted>> {
+        self.write(|state| Ok(state.forges.accept(now(), new)))
+    }
+
+    async fn take_delivery(&self, connection: &ConnectionId) -> Result<Option<Delivery>> {
+        self.write(|state| Ok(state.forges.take(connection)))
+    }
+
+    async fn update_delivery(&self, delivery: &Delivery, log: Option<&str>) -> Result<bool> {
+        self.write(|state| Ok(state.forges.update(delivery, log)))
+    }
+
+    async fn unfinished_deliveries(&self) -> Result<Vec<Delivery>> {
+        Ok(self.read().forges.unfinished())
+    }
+
+    async fn list_deliveries(
+        &self,
+        connection: &ConnectionId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>> {
+        Ok(self.read().forges.deliveries(connection, before, limit))
+    }
+
+    async fn delivery(&self, connection: &ConnectionId, number: u64) -> Result<Option<(Delivery, String)>> {
+        Ok(self.read().forges.delivery(connection, number))
     }
 
     async fn append_audit(&self, entry: NewAudit) -> Result<u64> {

@@ -57,6 +57,7 @@ pub(super) struct State {
     pub(super) blobs: BTreeMap<(String, String), (BlobInfo, Vec<u8>)>,
     pub(super) audit: Vec<Audit>,
     pub(super) builds: BTreeMap<(ServiceId, String), String>,
+    pub(super) forges: super::forge::Forges,
 }
 
 pub(super) fn not_found(what: &str, id: impl std::fmt::Display) -> Error {

@@ -15,6 +15,7 @@
 
 pub mod access;
 pub mod deployments;
+pub mod forge;
 pub mod journal;
 pub mod places;
 pub mod records;
@@ -79,6 +80,17 @@ macro_rules! store_suite {
             access::a_code_is_redeemed_once
             access::a_code_expires
             access::of_many_who_redeem_a_code_one_gets_in
+            forge::a_connection_is_kept_and_its_secrets_apart
+            forge::a_repository_is_connected_to_a_project_once
+            forge::changes_of_a_connection_are_made_together
+            forge::what_was_deployed_stays_known_while_the_same_follows
+            forge::a_removed_connection_leaves_nothing
+            forge::a_delivery_is_accepted_once
+            forge::the_same_body_is_a_replay_where_it_should_be
+            forge::an_older_push_is_over_at_once
+            forge::a_later_delivery_overtakes_those_that_wait
+            forge::deliveries_are_taken_in_order_and_resumed
+            forge::only_so_many_deliveries_are_remembered
             records::events_are_numbered_and_read_on
             records::events_of_nothing_are_refused
             records::pruning_spares_what_is_under_way
