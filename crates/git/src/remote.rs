@@ -304,7 +304,7 @@ fn explain(error: &Error, url: &RemoteUrl, branch: &str) -> Error {
             Code::Forbidden,
             format!("{} shows another host key than the one that is known.", url.host),
         )
-        .hint("If the forge really has a new key, connect the repository again; if not, somebody is in between.")
+        .hint("If the forge really has a new key, disconnect the repository and connect it again; if not, somebody is in between.")
     } else if has(&[
         "Permission denied",
         "Authentication failed",

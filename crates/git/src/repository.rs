@@ -14,6 +14,10 @@ use crate::tree::Quarantine;
 /// How long a small question to git may take.
 pub(crate) const QUICK: Duration = Duration::from_secs(60);
 
+/// How many files of packs are kept of what was fetched from a forge: each
+/// fetch leaves two or three, and only the last commit is ever needed.
+const MOST_PACK_FILES: usize = 60;
+
 /// A bare repository in [`Home`].
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -36,13 +40,19 @@ impl Home {
         self.ensure(self.project_path(project)).await
     }
 
-    /// The repository that a forge's is fetched into, made if it is not there.
-    /// `id` is one of Nonna's own ids.
+    /// The repository that a forge's is fetched into, made if it is not there,
+    /// and made anew where many fetches have left much in it. `id` is one of
+    /// Nonna's own ids. Nobody else may use it meanwhile.
     ///
     /// # Errors
     /// `StoreUnavailable`; `NotFound` where there is no git.
     pub async fn ensure_forge(&self, id: &str) -> Result<Repository> {
-        self.ensure(self.folder("forges").join(format!("{id}.git"))).await
+        let path = self.folder("forges").join(format!("{id}.git"));
+        let packs = fs::read_dir(path.join("objects/pack")).map_or(0, Iterator::count);
+        if packs > MOST_PACK_FILES {
+            self.remove_forge(id);
+        }
+        self.ensure(path).await
     }
 
     /// Removes what was fetched from a forge.

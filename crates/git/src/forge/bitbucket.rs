@@ -72,7 +72,11 @@ pub(super) fn status(api: &str, path: &str, token: &str, status: &Status<'_>) ->
                 State::Success => "SUCCESSFUL",
                 State::Failure => "FAILED",
             },
-            "url": status.link,
+            // It must have one.
+            "url": status.link.map_or_else(
+                || format!("https://bitbucket.org/{path}/commits/{}", status.commit),
+                str::to_owned,
+            ),
             "description": cut(status.description, DESCRIPTION),
         }),
     }

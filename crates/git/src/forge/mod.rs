@@ -84,8 +84,27 @@ impl Forge {
             (Self::Github, "github.com") => "https://api.github.com".to_owned(),
             (Self::Github, _) => format!("{scheme}://{host}/api/v3"),
             (Self::Gitlab, _) => format!("{scheme}://{host}/api/v4"),
+            // One that is served below a path says so by the address.
+            (Self::Gitea, _) if url.transport != Transport::Ssh => {
+                let below = url.path.strip_suffix(self.repository(url)).unwrap_or_default();
+                format!("{scheme}://{host}/{below}api/v1")
+            }
             (Self::Gitea, _) => format!("{scheme}://{host}/api/v1"),
             (Self::Bitbucket, _) => "https://api.bitbucket.org/2.0".to_owned(),
+        }
+    }
+
+    /// The repository as the forge names it: `owner/name`, and all the groups
+    /// that it is in on GitLab.
+    #[must_use]
+    pub fn repository(self, url: &RemoteUrl) -> &str {
+        let path = url.path.as_str();
+        if self == Self::Gitlab {
+            return path;
+        }
+        match path.rmatch_indices('/').nth(1) {
+            Some((at, _)) => path.get(at + 1..).unwrap_or(path),
+            None => path,
         }
     }
 
@@ -236,7 +255,7 @@ pub struct Status<'a> {
     /// A sentence for people.
     pub description: &'a str,
     /// Where there is more.
-    pub link: &'a str,
+    pub link: Option<&'a str>,
 }
 
 /// A request to a forge's API: a POST.

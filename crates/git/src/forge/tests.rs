@@ -162,7 +162,7 @@ fn statuses_go_where_the_forges_take_them() {
         state: State::Failure,
         context: "nonna/shop/production",
         description: &long,
-        link: "https://nonna.example.org/",
+        link: Some("https://nonna.example.org/"),
     };
     let url = |forge: Forge| forge.status("https://api", "a/b", "t", &status).url;
     assert_eq!(
@@ -204,8 +204,44 @@ fn apis_are_found_by_the_address() {
         api(Forge::Gitlab, "ssh://git@gitlab.corp:2222/a/b"),
         "https://gitlab.corp/api/v4"
     );
+    assert_eq!(
+        api(Forge::Gitea, "https://example.org/gitea/a/b.git"),
+        "https://example.org/gitea/api/v1"
+    );
+    assert_eq!(
+        api(Forge::Gitea, "https://codeberg.org/a/b.git"),
+        "https://codeberg.org/api/v1"
+    );
     assert_eq!(Forge::of_host("codeberg.org"), Some(Forge::Gitea));
     assert_eq!(Forge::of_host("git.example.org"), None);
+}
+
+#[test]
+fn repositories_are_named_as_the_forge_names_them() {
+    let of = |forge: Forge, url: &str| forge.repository(&url.parse().unwrap()).to_owned();
+    assert_eq!(of(Forge::Github, "git@github.com:a/b.git"), "a/b");
+    assert_eq!(of(Forge::Gitea, "https://example.org/gitea/a/b"), "a/b");
+    assert_eq!(of(Forge::Gitlab, "https://gitlab.com/a/b/c"), "a/b/c");
+    assert_eq!(of(Forge::Gitea, "http://127.0.0.1/a.git"), "a");
+}
+
+#[test]
+fn a_status_without_a_link_has_one_where_it_must() {
+    let commit: ObjectId = COMMIT.parse().unwrap();
+    let status = Status {
+        commit: &commit,
+        state: State::Pending,
+        context: "nonna/shop/production",
+        description: "under way",
+        link: None,
+    };
+    let url =
+        |forge: Forge, field: &str| forge.status("https://api", "a/b", "t", &status).body[field].clone();
+    assert!(url(Forge::Github, "target_url").is_null());
+    assert_eq!(
+        url(Forge::Bitbucket, "url"),
+        format!("https://bitbucket.org/a/b/commits/{COMMIT}")
+    );
 }
 
 proptest! {
