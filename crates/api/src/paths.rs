@@ -94,5 +94,18 @@ pub const BACKUP: &str = "/v1/backup";
 pub const PULL: &str = "/v1/images/pull";
 /// `GET`: how the project is deployed by git.
 pub const GIT: &str = "/v1/projects/{project}/git";
+/// `GET`, `POST`: the repositories on forges that the project is deployed from.
+pub const GIT_CONNECTIONS: &str = "/v1/projects/{project}/git/connections";
+/// `POST`: disconnects one, or one branch of it.
+pub const GIT_DISCONNECT: &str = "/v1/projects/{project}/git/connections/{connection}/disconnect";
+/// `POST`: deploys a branch as it is on the forge now.
+pub const GIT_DEPLOY: &str = "/v1/projects/{project}/git/connections/{connection}/deploy";
+/// `GET`: what its webhook said, and what came of it.
+pub const GIT_DELIVERIES: &str = "/v1/projects/{project}/git/connections/{connection}/deliveries";
+/// `GET`: one of them, with all that was said.
+pub const GIT_DELIVERY: &str = "/v1/projects/{project}/git/connections/{connection}/deliveries/{delivery}";
+/// `POST`: where a forge's webhook tells of a push; it needs no token, but a
+/// signature.
+pub const GIT_HOOK: &str = "/v1/git/hooks/{connection}";
 /// `POST`: which environment follows a branch.
 pub const GIT_BRANCHES: &str = "/v1/projects/{project}/git/branches";

@@ -12,6 +12,7 @@ pub mod config;
 mod deploy;
 mod doctor;
 mod export;
+mod forge;
 mod gc;
 mod git;
 mod hosts;

@@ -13,6 +13,7 @@ use crate::auth;
 use crate::build::{BuildQueue, QueuedBuilder};
 use crate::config::Config;
 use crate::deploy::{Deployments, Parts, RouteTable};
+use crate::forge::{self, Forges};
 use crate::gc::Collector;
 use crate::git::{self, GitServer};
 use crate::http::{self, App};
@@ -107,6 +108,7 @@ impl Server {
             collector: collector.clone(),
             build_limits: parts.build_limits,
             git: parts.git.map(GitServer::new),
+            forges: Forges::new(tasks.clone())?,
             limiter: auth::Limiter::default(),
             sessions: crate::pages::Sessions::default(),
             started: Instant::now(),
@@ -124,6 +126,7 @@ impl Server {
         tasks.spawn(deployments.monitor());
         tasks.spawn(collector.keep_running(closing.clone()));
         git::start(&app, &tasks)?;
+        forge::start(&app, address).await?;
         tasks.spawn(prune(Arc::clone(&parts.store), closing.clone()));
         tasks.spawn(http::serve(
             listener,

@@ -130,6 +130,9 @@ pub struct Config {
     pub https: Option<SocketAddr>,
     /// The domain that services get their hosts under.
     pub domain: String,
+    /// The host at which forges reach webhooks through the edge; `None`: they
+    /// do not.
+    pub webhooks: Option<String>,
     /// Answer plain HTTP of hosts that have a certificate with a redirect.
     pub redirect: bool,
     /// Automatic certificates.
@@ -174,6 +177,7 @@ impl Default for Config {
             http: Some(v4([0, 0, 0, 0], 80)),
             https: Some(v4([0, 0, 0, 0], 443)),
             domain: "localhost".to_owned(),
+            webhooks: None,
             redirect: true,
             acme: Acme {
                 mode: AcmeMode::Auto,

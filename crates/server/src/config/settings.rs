@@ -68,6 +68,18 @@ pub const SETTINGS: &[Setting] = &[
         apply: |c, v| domain(v).map(|d| c.domain = d),
     },
     Setting {
+        key: "webhooks",
+        help: "The host at which forges reach webhooks through the edge: `hooks.example.org`. Of the API nothing else is reached there.",
+        default: "",
+        apply: |c, v| {
+            c.webhooks = match v {
+                "" => None,
+                host => Some(domain(host)?),
+            };
+            Ok(())
+        },
+    },
+    Setting {
         key: "redirect",
         help: "Redirect HTTP to HTTPS where the host has a certificate: `on` or `off`.",
         default: "on",

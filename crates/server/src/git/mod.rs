@@ -4,7 +4,7 @@ mod branches;
 mod http;
 mod push;
 mod say;
-mod source;
+pub(crate) mod source;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,13 +16,14 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use branches::Branches;
 pub(crate) use http::router;
+pub(crate) use say::Say;
 
 use crate::http::App;
 use push::Push;
 
 /// Everything about git in a server.
 pub(crate) struct GitServer {
-    home: Arc<Home>,
+    pub(crate) home: Arc<Home>,
     pushes: Mutex<HashMap<String, Arc<Push>>>,
     /// One push of a project deploys at a time.
     turns: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,

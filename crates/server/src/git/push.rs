@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::branches::Branches;
 use super::say::Say;
-use super::source::{self, Commit};
+use super::source::{self, Commit, Order};
 use crate::http::{App, Caller};
 
 /// How long a hook may take to ask.
@@ -327,7 +327,13 @@ async fn decide(app: &Arc<App>, push: &Arc<Push>, ask: &Ask, say: &Say) -> Resul
             Some(format!("{} → {}", one.branch, one.new.short())),
         )
         .await;
-        source::deploy(app, &place, &commit, &push.caller.name, say, &push.cancel).await?;
+        let order = Order {
+            place: &place,
+            services: &[],
+            actor: &push.caller.name,
+            idempotency: None,
+        };
+        source::deploy(app, order, &commit, say, &push.cancel).await?;
     }
     if let Some(first) = moving.first() {
         git.home.suggest_head(&repository, &first.branch).await?;

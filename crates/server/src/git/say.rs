@@ -15,7 +15,7 @@ pub(crate) struct Say(mpsc::Sender<String>);
 
 impl Say {
     /// Lines and where they come out.
-    pub(super) fn channel() -> (Self, mpsc::Receiver<String>) {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<String>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(sender), receiver)
     }

@@ -19,7 +19,7 @@ use nonna_model::folder::{self, Ask, Words};
 use nonna_model::manifest::{DeclaredSource, ServiceDeclaration};
 use nonna_model::service::Source;
 use nonna_source::{DiskFolder, ScanOptions, Scanned, Watch, scan};
-use nonna_store::records::Deployment;
+use nonna_store::records::{Deployment, Idempotency};
 use tokio_util::sync::CancellationToken;
 
 use super::say::Say;
@@ -34,36 +34,69 @@ const LFS_MOST: u64 = 1024;
 const NAMED: usize = 5;
 
 /// A commit.
-pub(super) struct Commit<'a> {
-    pub(super) repository: &'a Repository,
-    pub(super) quarantine: Option<&'a Quarantine>,
-    pub(super) id: &'a ObjectId,
+pub(crate) struct Commit<'a> {
+    pub(crate) repository: &'a Repository,
+    pub(crate) quarantine: Option<&'a Quarantine>,
+    pub(crate) id: &'a ObjectId,
 }
 
-/// Deploys a commit and returns when it serves, or why it does not. What it
-/// answers is the deployment's id.
+/// How a commit is deployed.
+pub(crate) struct Order<'a> {
+    /// The project and its environment.
+    pub(crate) place: &'a (Name, Name),
+    /// Only these services; empty: all.
+    pub(crate) services: &'a [Name],
+    /// For whom.
+    pub(crate) actor: &'a str,
+    /// What makes an order that comes twice one deployment.
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// Deploys a commit and returns when it serves, or why it does not.
 pub(super) async fn deploy(
     app: &Arc<App>,
-    place: &(Name, Name),
+    order: Order<'_>,
     commit: &Commit<'_>,
-    actor: &str,
+    say: &Say,
+    cancel: &CancellationToken,
+) -> Result<Deployment> {
+    let place = order.place;
+    let deployment = submit(app, order, commit, say, cancel).await?;
+    attend(app, place, deployment, say, cancel).await
+}
+
+/// Reads a commit and hands it in.
+pub(crate) async fn submit(
+    app: &Arc<App>,
+    order: Order<'_>,
+    commit: &Commit<'_>,
     say: &Say,
     cancel: &CancellationToken,
 ) -> Result<Deployment> {
     let desired = tokio::select! {
-        desired = desired(app, place, commit, say) => desired?,
+        desired = desired(app, &order, commit, say) => desired?,
         () = cancel.cancelled() => return Err(Error::cancelled()),
     };
     let request = Request {
-        project: place.0.clone(),
-        environment: place.1.clone(),
+        project: order.place.0.clone(),
+        environment: order.place.1.clone(),
         intent: Intent::Deploy(desired),
-        actor: actor.to_owned(),
+        actor: order.actor.to_owned(),
         plan: None,
         replace: false,
-        idempotency: None,
+        idempotency: order.idempotency,
     };
-    let deployment = app.deployments.submit(request).await?;
+    app.deployments.submit(request).await
+}
+
+/// Tells of a deployment until it serves, or why it does not.
+pub(crate) async fn attend(
+    app: &Arc<App>,
+    place: &(Name, Name),
+    deployment: Deployment,
+    say: &Say,
+    cancel: &CancellationToken,
+) -> Result<Deployment> {
     if deployment.plan.is_empty() {
         say.line("Nothing changed: what serves goes on serving.").await;
         urls(app, deployment.clone(), say).await;
@@ -150,10 +183,11 @@ async fn follow(
 /// What an environment should be, of a commit.
 async fn desired(
     app: &Arc<App>,
-    place: &(Name, Name),
+    order: &Order<'_>,
     commit: &Commit<'_>,
     say: &Say,
 ) -> Result<DesiredRequest> {
+    let place = order.place;
     let git = app.git()?;
     let work = git.home.work()?;
     let limits = ContextLimits {
@@ -179,7 +213,8 @@ async fn desired(
     }
     let folder = work.path().to_owned();
     let environment = place.1.clone();
-    let read = blocking(move || read_tree(&folder, &environment, &tree, limits)).await?;
+    let services = order.services.to_vec();
+    let read = blocking(move || read_tree(&folder, &environment, &services, &tree, limits)).await?;
     for note in &read.notes {
         say.line(&format!("note: {note}")).await;
     }
@@ -208,6 +243,7 @@ async fn desired(
     tokio::task::spawn_blocking(move || drop(work));
     Ok(DesiredRequest {
         contexts,
+        services: order.services.iter().map(Name::to_string).collect(),
         ..DesiredRequest::of_words(read.words)
     })
 }
@@ -266,7 +302,13 @@ struct Built {
     watch: Option<Watch>,
 }
 
-fn read_tree(folder: &Path, environment: &Name, tree: &Tree, limits: ContextLimits) -> Result<ReadTree> {
+fn read_tree(
+    folder: &Path,
+    environment: &Name,
+    services: &[Name],
+    tree: &Tree,
+    limits: ContextLimits,
+) -> Result<ReadTree> {
     let folder = fs::canonicalize(folder)
         .map_err(|error| Error::bug("A commit's files are gone.").said(error.to_string()))?;
     let ask = Ask {
@@ -281,6 +323,9 @@ fn read_tree(folder: &Path, environment: &Name, tree: &Tree, limits: ContextLimi
         let DeclaredSource::Folder { path, dockerfile, .. } = &service.source else {
             continue;
         };
+        if !services.is_empty() && !services.contains(&service.name) {
+            continue;
+        }
         let mut options = ScanOptions {
             limits,
             cache: None,
@@ -432,6 +477,7 @@ mod tests {
         read_tree(
             folder.path(),
             &"production".parse().unwrap(),
+            &[],
             tree,
             ContextLimits::default(),
         )
@@ -483,12 +529,12 @@ mod tests {
         fs::write(folder.path().join("app.py"), "x").unwrap();
         let production = "production".parse().unwrap();
         let limits = ContextLimits::default();
-        let error = read_tree(folder.path(), &production, &tree, limits)
+        let error = read_tree(folder.path(), &production, &[], &tree, limits)
             .err()
             .unwrap();
         assert!(error.details[0].contains("vendor/lib"), "{error:?}");
         fs::write(folder.path().join(".dockerignore"), "vendor").unwrap();
-        assert!(read_tree(folder.path(), &production, &tree, limits).is_ok());
+        assert!(read_tree(folder.path(), &production, &[], &tree, limits).is_ok());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use nonna_engine::{Code, Error};
-use nonna_model::{DeploymentId, Name, ReleaseNumber};
+use nonna_model::{ConnectionId, DeploymentId, Name, ReleaseNumber};
 use serde::de::DeserializeOwned;
 
 use super::failure::Refusal;
@@ -274,6 +274,45 @@ impl<S: Send + Sync> FromRequestParts<S> for OfDeployment {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let params = named(parts, state).await?;
         get(&params, "deployment").map(Self)
+    }
+}
+
+/// The path of a connection to a forge.
+pub(crate) struct OfConnection {
+    pub(crate) project: Name,
+    pub(crate) connection: ConnectionId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfConnection {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = named(parts, state).await?;
+        Ok(Self {
+            project: name(&params, "project")?,
+            connection: get(&params, "connection")?,
+        })
+    }
+}
+
+/// The path of one of its deliveries.
+pub(crate) struct OfDelivery {
+    pub(crate) of: OfConnection,
+    pub(crate) number: u64,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfDelivery {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let params = named(parts, state).await?;
+        Ok(Self {
+            of: OfConnection {
+                project: name(&params, "project")?,
+                connection: get(&params, "connection")?,
+            },
+            number: get(&params, "delivery")?,
+        })
     }
 }
 

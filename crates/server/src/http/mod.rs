@@ -25,6 +25,7 @@ use nonna_store::records::{EnvironmentSnapshot, Installation, NewAudit};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use failure::{Answer, Refusal, status};
+pub(crate) use input::read_body;
 pub(crate) use routes::{deployment_answer, service_answer};
 pub(crate) use serve::serve;
 
@@ -32,6 +33,7 @@ use crate::auth::{Identity, Limiter};
 use crate::build::BuildQueue;
 use crate::config::Config;
 use crate::deploy::{Deployments, RouteTable};
+use crate::forge::Forges;
 use crate::gc::Collector;
 use crate::git::GitServer;
 use crate::pages::Sessions;
@@ -56,6 +58,7 @@ pub(crate) struct App {
     pub(crate) collector: Collector,
     pub(crate) build_limits: Arc<dyn LimitsStatus>,
     pub(crate) git: Option<GitServer>,
+    pub(crate) forges: Forges,
     pub(crate) limiter: Limiter,
     pub(crate) sessions: Sessions,
     pub(crate) started: Instant,

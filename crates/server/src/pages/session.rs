@@ -103,7 +103,7 @@ pub(super) async fn begin(
         return refused(StatusCode::FORBIDDEN, "The form came from another site.");
     }
     let address = peer.map(|Extension(Peer(address))| address.ip());
-    if address.is_some_and(|a| app.limiter.check(a).is_err()) {
+    if address.is_some_and(|a| app.limiter.check(&a).is_err()) {
         return refused(
             StatusCode::TOO_MANY_REQUESTS,
             "Too many wrong tokens: wait a moment.",

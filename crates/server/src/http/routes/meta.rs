@@ -131,7 +131,7 @@ async fn login(
 ) -> Answer<Json<LoginAnswer>> {
     let address = peer.map(|Extension(Peer(address))| address);
     if let Some(address) = address
-        && let Err(wait) = app.limiter.check(address.ip())
+        && let Err(wait) = app.limiter.check(&address.ip())
     {
         return Err(Refusal::from(
             Error::user(

@@ -5,6 +5,7 @@ mod builds;
 mod contexts;
 mod deployments;
 mod environments;
+mod forges;
 mod git;
 mod logs;
 mod meta;
@@ -28,5 +29,6 @@ pub(super) fn all(registry: Registry) -> Registry {
     let registry = logs::register(registry);
     let registry = builds::register(registry);
     let registry = git::register(registry);
+    let registry = forges::register(registry);
     sessions::register(registry)
 }
