@@ -18,7 +18,9 @@ use nonna_model::Name;
 
 pub(crate) use build::{BuildLogArgs, BuildsArgs, BuildsCommand, CacheArgs, CacheCommand, ClearArgs, GcArgs};
 pub(crate) use deploy::{DeployArgs, DesiredArgs, FollowArgs, PlanArgs};
-pub(crate) use git::{GitCommand, GitSetupArgs};
+pub(crate) use git::{
+    GitCommand, GitConnectArgs, GitDeliveriesArgs, GitDeployArgs, GitDisconnectArgs, GitSetupArgs,
+};
 pub(crate) use registry::{RegistryCommand, RegistryLoginArgs, ReleaseArgs, ReleaseCommand, SbomArgs};
 pub(crate) use server::{InstallArgs, LoginCodeArgs, ServerArgs, ServerCommand, ServerFlags};
 pub(crate) use service::{
@@ -119,7 +121,7 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Deploy the services of a folder.
     Deploy(DeployArgs),
-    /// Deploy by `git push`.
+    /// Deploy by `git push`, or from a repository on a forge.
     #[command(subcommand)]
     Git(GitCommand),
     /// Show the services of the environment and how they are.

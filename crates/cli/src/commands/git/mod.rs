@@ -1,6 +1,8 @@
 //! `nonna git …`
 
+mod connect;
 mod credential;
+mod forge;
 mod setup;
 
 use nonna_api::git::BranchRequest;
@@ -16,6 +18,11 @@ pub(crate) async fn git(context: &Context, command: GitCommand) -> Result {
     match command {
         GitCommand::Setup(args) => setup::setup(context, &args).await,
         GitCommand::Credential { operation } => credential::credential(context, &operation),
+        GitCommand::Connect(args) => connect::connect(context, args).await,
+        GitCommand::List => forge::list(context).await,
+        GitCommand::Disconnect(args) => forge::disconnect(context, &args).await,
+        GitCommand::Deploy(args) => forge::deploy(context, &args).await,
+        GitCommand::Deliveries(args) => forge::deliveries(context, &args).await,
         GitCommand::Show => show(context).await,
         GitCommand::Follow { branch, to } => follow(context, branch, Some(to.to_string())).await,
         GitCommand::Unfollow { branch } => follow(context, branch, None).await,
