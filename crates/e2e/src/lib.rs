@@ -8,6 +8,7 @@
 
 pub mod disk;
 pub mod engine;
+pub mod forge;
 pub mod git;
 pub mod http;
 pub mod installation;
