@@ -131,6 +131,28 @@ async fn elixir_becomes_a_release() {
 }
 
 #[tokio::test]
+async fn php_is_served_by_apache_with_its_extensions() {
+    let case = Case {
+        name: "php-app",
+        file: "src/Pages.php",
+        greeting: "hello from php",
+        also: ("/spell/42", "forty-two"),
+    };
+    builds_runs_and_changes(&case).await;
+}
+
+#[tokio::test]
+async fn deno_takes_along_what_its_files_import() {
+    let case = Case {
+        name: "deno-app",
+        file: "app.ts",
+        greeting: "hello from deno",
+        also: ("/motto", "Fortune favours"),
+    };
+    builds_runs_and_changes(&case).await;
+}
+
+#[tokio::test]
 async fn a_lockfile_out_of_step_is_named_with_what_mends_it() {
     let bench = Bench::new();
     let mut files = example("ruby-app");

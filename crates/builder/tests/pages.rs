@@ -74,3 +74,57 @@ async fn a_single_page_app_of_vite_answers_every_address_and_no_missing_asset() 
     }
     ends_well(app).await;
 }
+
+#[tokio::test]
+async fn plain_pages_of_php_are_served_and_nothing_beside_them() {
+    let bench = Bench::new();
+    let files = [
+        (
+            "index.php",
+            "<?php echo 'hello ', getenv('PORT'), ' ', $_ENV['PORT'], isset($_SERVER['HTTPS']) ? ' secure' : '';",
+        ),
+        ("about.html", "about us"),
+        ("broken.php", "<?php nothing_like_this();"),
+        (
+            ".htaccess",
+            "RewriteEngine On\nRewriteRule ^old$ /about.html [R=301,L]\n",
+        ),
+        (".env", "SECRET=1"),
+        ("dump.sql", "x"),
+        (".php-version", "8.2\n"),
+        ("Procfile", "web: vendor/bin/heroku-php-apache2\n"),
+    ];
+    let built = bench
+        .build(&files)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:#?}", bench.lines()));
+    let there = bench
+        .run(&built.image, &["cat", "vendor/bin/heroku-php-apache2"])
+        .await;
+    assert!(there.contains("exec apache2"), "{there}");
+    let app = bench.start(&built.image).await;
+    let page = app.get("/").await;
+    assert!(page.contains("hello 8080 8080"), "{page}");
+    assert!(!page.contains("X-Powered-By"), "{page}");
+    assert!(app.get("/about.html").await.contains("about us"));
+    let moved = app.get("/old").await;
+    assert!(
+        moved.contains("/about.html") && status(&moved) == "301",
+        "{moved}"
+    );
+    for (path, expected) in [
+        ("/.env", "404"),
+        ("/.php-version", "404"),
+        ("/dump.sql", "404"),
+        ("/gone", "404"),
+        ("/broken.php", "500"),
+    ] {
+        let answer = app.get(path).await;
+        assert_eq!(status(&answer), expected, "{path}: {answer}");
+        assert!(
+            !answer.contains("SECRET") && !answer.contains("nothing_like_this"),
+            "{answer}"
+        );
+    }
+    ends_well(app).await;
+}

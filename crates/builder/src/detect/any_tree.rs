@@ -54,6 +54,15 @@ const NAMES: &[&str] = &[
     "system.properties",
     "elixir_buildpack.config",
     "templates/$a b.html",
+    "composer.json",
+    "composer.lock",
+    "index.php",
+    "public/index.php",
+    "artisan",
+    ".php-version",
+    "deno.json",
+    "deno.lock",
+    "main.ts",
 ];
 
 /// Pieces of such files, which together are now and then one.
@@ -86,6 +95,10 @@ const PIECES: &[&str] = &[
     "web: bin/a --x \"$PORT\"\n",
     "java 21\nruby 3.3\ngolang 1.25\nrust 1.90\nelixir 1.18.1-otp-27\n",
     "{\"scripts\":{\"start\":\"node a\"}}",
+    "{\"require\":{\"php\":\"^8.1\",\"ext-gd\":\"*\",\"laravel/framework\":\"^12\"}}",
+    "web: vendor/bin/heroku-php-apache2 $(x)/\n",
+    "{\"tasks\":{\"start\":\"deno run -A $(x).ts\"},}",
+    "export default { fetch() {} };\n",
     "\u{feff}é\u{0}\r\n",
     "'",
     "\"",
@@ -112,7 +125,9 @@ proptest! {
                 for line in plan.dockerfile.lines() {
                     let word = line.split(' ').next().unwrap_or_default();
                     prop_assert!(
-                        ["FROM", "RUN", "COPY", "ENV", "WORKDIR", "USER", "EXPOSE", "CMD"].contains(&word),
+                        [
+                            "FROM", "RUN", "COPY", "ENV", "WORKDIR", "USER", "EXPOSE", "CMD", "ENTRYPOINT", "STOPSIGNAL",
+                        ].contains(&word),
                         "{line}"
                     );
                 }

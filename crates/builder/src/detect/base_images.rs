@@ -13,6 +13,19 @@ pub const BUSYBOX: &str = "busybox:latest";
 /// What serves the pages that a build made.
 pub const NGINX: &str = "nginx:stable-alpine";
 
+/// What is asked for where no release of Deno is.
+pub const DENO: &str = "newest";
+
+/// The image of a release of Deno.
+#[must_use]
+pub fn deno(version: &str) -> String {
+    if version == DENO {
+        "denoland/deno:debian".to_owned()
+    } else {
+        format!("denoland/deno:debian-{version}")
+    }
+}
+
 /// The image of a release of Bun.
 #[must_use]
 pub fn bun(version: &str) -> String {

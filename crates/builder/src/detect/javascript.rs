@@ -4,7 +4,6 @@
 
 use nonna_engine::Result;
 
-use super::SOURCE_FOLDER;
 use super::base_images;
 use super::node::manager::{Kind, Manager};
 use super::node::package::Package;
@@ -12,6 +11,7 @@ use super::node::version;
 use super::tree::Tree;
 use super::version::Version;
 use super::writer::Writer;
+use super::{Cache, SOURCE_FOLDER};
 
 /// Where Node.js's own image has the global packages.
 const MODULES: &str = "/usr/local/lib/node_modules";
@@ -61,6 +61,20 @@ impl JavaScript {
             manager,
             version,
         }))
+    }
+
+    /// Whether there is such a script.
+    pub(super) fn has_script(&self, name: &str) -> bool {
+        self.package.script(name).is_some()
+    }
+
+    /// What runs a script of the package, and why, and with which cache.
+    pub(super) fn script(&self, name: &str) -> (String, String, Cache) {
+        (
+            self.in_folder(&format!("{} run {name}", self.manager.kind.name())),
+            format!("`scripts.{name}` in package.json"),
+            self.manager.cache(),
+        )
     }
 
     /// The versions that build, for the explanation.

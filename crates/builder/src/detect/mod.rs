@@ -5,12 +5,14 @@
 
 pub mod base_images;
 mod compiled;
+mod deno;
 mod dotnet;
 mod elixir;
 mod go;
 mod java;
 mod javascript;
 mod node;
+mod php;
 mod plan;
 mod procfile;
 mod python;
@@ -45,12 +47,14 @@ pub use self::version::Version;
 /// have another's tools beside them stand before those others.
 pub const DETECTORS: &[&dyn Detector] = &[
     &ruby::Ruby,
+    &php::Php,
     &elixir::Elixir,
     &java::Java,
     &dotnet::DotNet,
     &go::Go,
     &rust::Rust,
     &python::Python,
+    &deno::Deno,
     &node::Node,
     &static_site::StaticSite,
 ];

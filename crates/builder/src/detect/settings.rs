@@ -95,6 +95,17 @@ impl Settings {
             .collect();
         format!("ENV {}\n", all.join(" "))
     }
+
+    /// The same in front of one command, for what system tools fetch.
+    pub(super) fn ca_assignments(&self) -> String {
+        if !self.extra_ca {
+            return String::new();
+        }
+        ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"]
+            .iter()
+            .map(|name| format!("{name}={CA_FILE} "))
+            .collect()
+    }
 }
 
 /// A folder that outlives the builds of a service.

@@ -73,6 +73,42 @@ impl<'s> Writer<'s> {
         self
     }
 
+    /// Begins a stage of which others go on, the image's own among them: only
+    /// [`Self::run_trusting`] trusts the extra authorities.
+    pub(super) fn shared_stage(&mut self, image: &str, name: &str) -> &mut Self {
+        self.base(image);
+        self.line(&format!("FROM {image} AS {name}"))
+    }
+
+    /// Begins a stage that builds where a shared one ended.
+    pub(super) fn build_stage_from(&mut self, stage: &str, name: &str) -> &mut Self {
+        self.stage_from(stage, name);
+        self.text.push_str(&self.settings.ca_environment());
+        self
+    }
+
+    /// Begins the stage that becomes the image where a shared one ended, which
+    /// began from this image.
+    pub(super) fn final_stage_from(&mut self, stage: &str, image: &str) -> &mut Self {
+        self.base_images.retain(|base| base != image);
+        self.base_images.push(image.to_owned());
+        self.line(&format!("FROM {stage}"))
+    }
+
+    /// A step of a shared stage that trusts the extra authorities, and leaves
+    /// no word of them in the image.
+    pub(super) fn run_trusting(&mut self, command: &str) -> &mut Self {
+        let mount = self.settings.ca_mount();
+        let prefix = self.settings.ca_assignments();
+        self.line(&format!("RUN{mount} {prefix}{command}"))
+    }
+
+    /// Copies from an image that lends a file and nothing else.
+    pub(super) fn copy_from_image(&mut self, image: &str, from: &str, to: &str) -> &mut Self {
+        self.base(image);
+        self.line(&format!("COPY --from={image} {from} {to}"))
+    }
+
     /// Begins the stage that becomes the image.
     pub(super) fn final_stage(&mut self, image: &str) -> &mut Self {
         self.base(image);
