@@ -1,4 +1,4 @@
-//! The log proxy: intake, files, tail.
+//! The log proxy: listeners, pipeline, store, search, tail.
 //!
 //! So far it keeps what the edge tells of requests: [`LogFiles`] takes
 //! [`LogRecord`]s without ever making the caller wait, writes them to files of
@@ -8,10 +8,12 @@
 
 pub mod capture;
 mod files;
+pub mod forward;
 mod frame;
 pub mod intake;
 mod journal;
 mod line;
+pub mod listen;
 pub mod metrics;
 mod pipeline;
 pub mod protocol;
@@ -21,6 +23,7 @@ pub mod recognise;
 pub mod record;
 mod search;
 mod segment;
+pub mod standalone;
 mod store;
 mod tail;
 mod varint;
@@ -30,8 +33,9 @@ mod writer;
 pub use files::{Follow, LogFiles, LogOptions, Subscription};
 pub use intake::{Ack, Intake, Refused};
 pub use line::{LogRecord, MAX_LINE_BYTES};
-pub use pipeline::limit::RateLimit;
-pub use pipeline::redact::Redactor;
+pub use pipeline::derive::{Kind, Metric};
+pub use pipeline::limit::{RateLimit, RateLimits};
+pub use pipeline::redact::{Patterns, Redactor};
 pub use pipeline::rules::{Action, Rule};
 pub use query::{Expr, Order, Query, Scope};
 pub use read::ReadQuery;

@@ -36,5 +36,5 @@ pub use nonna_git::hook::run_if_asked as run_git_hook;
 pub use nonna_store::backup::{Restored, restore as restore_backup};
 pub use parts::ServerParts;
 pub use server::{Server, ServerHandle};
-pub use telemetry::init as init_logging;
+pub use telemetry::{init as init_logging, init_plain as init_plain_logging};
 pub use wiring::{run, run_with};

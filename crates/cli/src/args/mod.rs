@@ -3,6 +3,7 @@
 mod build;
 mod deploy;
 mod git;
+mod logs;
 mod registry;
 mod server;
 mod service;
@@ -21,6 +22,7 @@ pub(crate) use deploy::{DeployArgs, DesiredArgs, FollowArgs, PlanArgs};
 pub(crate) use git::{
     GitCommand, GitConnectArgs, GitDeliveriesArgs, GitDeployArgs, GitDisconnectArgs, GitSetupArgs,
 };
+pub(crate) use logs::{LogsCommand, ProxyArgs};
 pub(crate) use registry::{RegistryCommand, RegistryLoginArgs, ReleaseArgs, ReleaseCommand, SbomArgs};
 pub(crate) use server::{InstallArgs, LoginCodeArgs, ServerArgs, ServerCommand, ServerFlags};
 pub(crate) use service::{

@@ -5,11 +5,15 @@ use std::str::FromStr;
 use clap::Args;
 use nonna_model::{Name, ReleaseNumber};
 
-use super::FollowArgs;
+use super::{FollowArgs, LogsCommand};
 
 /// `nonna logs`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct LogsArgs {
+    /// What else than to show lines.
+    #[command(subcommand)]
+    pub(crate) command: Option<LogsCommand>,
     /// The service; without it, all of the environment.
     pub(crate) service: Option<Name>,
     /// Go on with new lines.

@@ -4,6 +4,7 @@ mod build;
 mod deployment;
 mod folder;
 mod git;
+mod logs;
 mod registry;
 mod service;
 mod system;
@@ -18,8 +19,8 @@ use nonna_model::Name;
 use secrecy::SecretString;
 
 use crate::args::{
-    BuildsCommand, CacheCommand, Command, EnvCommand, GlobalArgs, RegistryCommand, ReleaseCommand,
-    SecretCommand,
+    BuildsCommand, CacheCommand, Command, EnvCommand, GlobalArgs, LogsArgs, LogsCommand, RegistryCommand,
+    ReleaseCommand, SecretCommand,
 };
 use crate::config::Config;
 use crate::fail::{Failure, Result};
@@ -41,6 +42,10 @@ pub(crate) fn run(context: &Context, command: Command) -> Result {
         Command::Server(args) => system::server(context, args),
         Command::Init(args) => folder::init(context, &args),
         Command::Restore(args) => system::restore(context, &args),
+        Command::Logs(LogsArgs {
+            command: Some(LogsCommand::Proxy(args)),
+            ..
+        }) => logs::proxy(context, args),
         Command::Completions(args) => {
             system::completions(context, &args);
             Ok(())

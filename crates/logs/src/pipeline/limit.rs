@@ -1,6 +1,6 @@
 //! How much a service may write.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::record::Source;
@@ -23,7 +23,26 @@ struct Bucket {
     dropped: u64,
 }
 
-/// The limits of all services.
+/// How much services may write.
+#[derive(Debug, Clone, Default)]
+pub struct RateLimits {
+    /// Every service of which nothing else is said; `None`: as much as it likes.
+    pub all: Option<RateLimit>,
+    /// These services (their labels).
+    pub of: BTreeMap<Arc<str>, RateLimit>,
+}
+
+impl RateLimits {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_none() && self.of.is_empty()
+    }
+
+    pub(crate) fn limit(&self, service: &str) -> Option<RateLimit> {
+        self.of.get(service).copied().or(self.all)
+    }
+}
+
+/// The limits of all services, as they are used.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
     buckets: HashMap<Arc<str>, Bucket>,

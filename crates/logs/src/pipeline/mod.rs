@@ -1,6 +1,7 @@
 //! What happens to records between intake and journal: secrets taken out, rate
 //! limited, traces folded, time and level recognised, rules applied.
 
+pub(crate) mod derive;
 pub(crate) mod fold;
 pub(crate) mod limit;
 pub(crate) mod redact;
@@ -17,8 +18,9 @@ use crate::metrics::Counters;
 use crate::recognise::Recogniser;
 use crate::record::{Batch, Level, Mark, Record, RecordView, Source, SourceIndex, Stream};
 
+use derive::Derived;
 use fold::Trace;
-use limit::{Limiter, RateLimit};
+use limit::{Limiter, RateLimits};
 use redact::{MARK, Redactor, Suspect};
 use rules::Rules;
 
@@ -45,9 +47,10 @@ struct Pending {
 pub(crate) struct Pipeline {
     recogniser: Recogniser,
     redactor: Arc<Redactor>,
-    limit: Option<RateLimit>,
+    limits: RateLimits,
     limiter: Limiter,
     rules: Rules,
+    derived: Arc<Derived>,
     pending: HashMap<Arc<Source>, Pending>,
     keys: HashMap<Arc<Source>, u32>,
     suspects: Vec<Suspect>,
@@ -73,16 +76,18 @@ pub(crate) struct Ready {
 impl Pipeline {
     pub(crate) fn new(
         redactor: Arc<Redactor>,
-        limit: Option<RateLimit>,
+        limits: RateLimits,
         rules: Rules,
+        derived: Arc<Derived>,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
             recogniser: Recogniser::default(),
             redactor,
-            limit,
+            limits,
             limiter: Limiter::default(),
             rules,
+            derived,
             pending: HashMap::new(),
             keys: HashMap::new(),
             suspects: Vec::new(),
@@ -125,7 +130,8 @@ impl Pipeline {
         suspects.sort_unstable_by_key(|suspect| suspect.at);
         let mut waiting = suspects.as_slice();
         for record in batch.iter() {
-            if let Some(limit) = self.limit
+            if !self.limits.is_empty()
+                && let Some(limit) = self.limits.limit(&record.source.service)
                 && !self.limiter.passes(limit, record.source, now)
             {
                 self.counters.dropped_limit.fetch_add(1, Ordering::Relaxed);
@@ -166,7 +172,8 @@ impl Pipeline {
                 self.keys.remove(record.source);
             }
         }
-        if suspects.is_empty() && lines_left == 0 && record.fields.is_empty() {
+        let patterns = self.redactor.has_patterns();
+        if suspects.is_empty() && lines_left == 0 && record.fields.is_empty() && !patterns {
             self.fold(record, receipt, now);
             return;
         }
@@ -185,6 +192,9 @@ impl Pipeline {
                     ..*suspect
                 };
                 self.ranges.extend(suspect.confirm(record.line));
+            }
+            if patterns {
+                self.redactor.patterns_in(record.line, &mut self.ranges);
             }
             replace(record.line, &mut self.ranges, &mut scratch);
             if !self.ranges.is_empty() {
@@ -308,7 +318,12 @@ impl Pipeline {
             time: Some(time.unwrap_or(now)),
             ..*record
         };
+        // Before the rules: what is only counted need not be kept.
+        if !self.derived.is_empty() {
+            self.derived.observe(&record);
+        }
         let mut source = None;
+        let mut changed = Batch::new();
         if !self.rules.is_empty() {
             let verdict = self.rules.judge(&record);
             if verdict.drop {
@@ -316,10 +331,24 @@ impl Pipeline {
                 return;
             }
             record.level = verdict.level.unwrap_or(record.level);
-            source = verdict
-                .service
-                .map(|service| rules::renamed(record.source, &service));
+            source = verdict.source(record.source);
+            if !verdict.fields.is_empty() {
+                let fields = verdict.fields(&record);
+                let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (&**n, &**v)).collect();
+                let index = changed.source(record.source);
+                let whole = Record {
+                    time: record.time,
+                    level: Some(record.level),
+                    fields: &fields,
+                    line: record.line,
+                };
+                changed.push(index, &whole);
+            }
         }
+        let record = changed.get(0).map_or(record, |changed| RecordView {
+            source: record.source,
+            ..changed
+        });
         let index = self.out.source(source.as_ref().unwrap_or(record.source));
         self.out.push_view(index, &record);
         self.last = Some(index);
@@ -374,8 +403,11 @@ impl Pipeline {
         if let Some(before) = Instant::now().checked_sub(FOLD_WAIT) {
             self.flush_pending(now, Some(before));
         }
-        if let Some(limit) = self.limit {
+        if !self.limits.is_empty() {
             for (source, lines) in self.limiter.take_dropped(now) {
+                let Some(limit) = self.limits.limit(&source.service) else {
+                    continue;
+                };
                 let text = format!(
                     "{lines} lines of this service were dropped: it wrote more than {} a second",
                     limit.lines_per_second
@@ -442,5 +474,6 @@ fn replace(line: &[u8], ranges: &mut [Range<usize>], out: &mut Vec<u8>) {
 pub(crate) fn redact_line(redactor: &Redactor, line: &[u8], out: &mut Vec<u8>) {
     let mut ranges = Vec::new();
     redactor.suspects(line, |suspect| ranges.extend(suspect.confirm(line)));
+    redactor.patterns_in(line, &mut ranges);
     replace(line, &mut ranges, out);
 }

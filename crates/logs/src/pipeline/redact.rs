@@ -4,15 +4,19 @@
 //! where it finds something is looked closer.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use aho_corasick::packed::{Config, MatchKind, Searcher};
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
 use nonna_engine::{Code, Error, Result};
+use regex_automata::meta::Regex;
 
 /// What stands in a secret's place.
 pub(crate) const MARK: &[u8] = b"[redacted]";
 /// A value shorter than this is not looked for: it would be found everywhere.
 const SHORTEST_VALUE: usize = 6;
+/// What a compiled pattern of the user may take, in bytes.
+const PATTERN_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -84,6 +88,46 @@ const ANCHORS: &[(&str, Kind)] = &[
 pub struct Redactor {
     anchors: Anchors,
     values: Option<AhoCorasick>,
+    patterns: Patterns,
+}
+
+/// What the user wants taken out, as regular expressions. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Patterns(Arc<[Regex]>);
+
+impl Patterns {
+    /// Patterns of Rust's `regex`, of bounded size; what they match is taken
+    /// out, or only the first group where they have one.
+    ///
+    /// # Errors
+    /// `InvalidInput` with the pattern and the mistake in it.
+    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let compile = |pattern: &str| {
+            let config = Regex::config()
+                .nfa_size_limit(Some(PATTERN_BYTES))
+                .hybrid_cache_capacity(PATTERN_BYTES)
+                .utf8_empty(false);
+            let syntax = regex_automata::util::syntax::Config::new()
+                .utf8(false)
+                .nest_limit(64);
+            Regex::builder()
+                .configure(config)
+                .syntax(syntax)
+                .build(pattern)
+                .map_err(|error| {
+                    let why = error
+                        .syntax_error()
+                        .map_or_else(|| error.to_string(), ToString::to_string);
+                    Error::user(
+                        Code::InvalidInput,
+                        format!("The redaction pattern `{pattern}` cannot be used."),
+                    )
+                    .detail(why)
+                })
+        };
+        let compiled: Result<Vec<Regex>> = patterns.into_iter().map(compile).collect();
+        Ok(Self(compiled?.into()))
+    }
 }
 
 #[derive(Debug)]
@@ -131,7 +175,37 @@ impl Redactor {
                     .map_err(failed)?,
             ),
         };
-        Ok(Self { anchors, values })
+        Ok(Self {
+            anchors,
+            values,
+            patterns: Patterns::default(),
+        })
+    }
+
+    /// The same, and what these patterns match.
+    #[must_use]
+    pub fn with(mut self, patterns: &Patterns) -> Self {
+        self.patterns = patterns.clone();
+        self
+    }
+
+    pub(crate) fn has_patterns(&self) -> bool {
+        !self.patterns.0.is_empty()
+    }
+
+    /// Adds where the user's patterns match a line.
+    pub(crate) fn patterns_in(&self, line: &[u8], ranges: &mut Vec<Range<usize>>) {
+        for pattern in self.patterns.0.iter() {
+            if pattern.captures_len() < 2 {
+                ranges.extend(pattern.find_iter(line).map(|found| found.range()));
+            } else {
+                for found in pattern.captures_iter(line) {
+                    let group = found.get_group(1).or_else(|| found.get_group(0));
+                    ranges.extend(group.map(|span| span.range()));
+                }
+            }
+        }
+        ranges.retain(|range| !range.is_empty());
     }
 
     /// Calls with each place of these bytes where there may be a secret, in any

@@ -18,6 +18,12 @@ pub enum Action {
     SetLevel(Level),
     /// File it under this service.
     SetService(Arc<str>),
+    /// File it under this replica.
+    SetReplica(Arc<str>),
+    /// Give it this field; one of that name beside the line is replaced.
+    SetField(Arc<str>, Arc<str>),
+    /// Take this field away, where it stands beside the line.
+    RemoveField(Arc<str>),
 }
 
 /// A rule.
@@ -35,6 +41,9 @@ pub(crate) struct Verdict {
     pub(crate) drop: bool,
     pub(crate) level: Option<Level>,
     pub(crate) service: Option<Arc<str>>,
+    pub(crate) replica: Option<Arc<str>>,
+    /// Fields to set, or (`None`) to take away, in this order.
+    pub(crate) fields: Vec<(Arc<str>, Option<Arc<str>>)>,
 }
 
 /// Rules, first to last, each with its count for sampling.
@@ -76,13 +85,40 @@ impl Rules {
                 }
                 Action::SetLevel(level) => verdict.level = Some(*level),
                 Action::SetService(service) => verdict.service = Some(Arc::clone(service)),
+                Action::SetReplica(replica) => verdict.replica = Some(Arc::clone(replica)),
+                Action::SetField(name, value) => {
+                    verdict.fields.push((Arc::clone(name), Some(Arc::clone(value))));
+                }
+                Action::RemoveField(name) => verdict.fields.push((Arc::clone(name), None)),
             }
         }
         verdict
     }
 }
 
-/// A source like this one, of another service.
-pub(crate) fn renamed(source: &Source, service: &str) -> Arc<Source> {
-    Source::new(service, &source.replica, source.stream)
+impl Verdict {
+    /// The source under which the record is filed, where that is another.
+    pub(crate) fn source(&self, source: &Source) -> Option<Arc<Source>> {
+        (self.service.is_some() || self.replica.is_some()).then(|| {
+            let service = self.service.as_ref().unwrap_or(&source.service);
+            let replica = self.replica.as_ref().unwrap_or(&source.replica);
+            Source::new(service, replica, source.stream)
+        })
+    }
+
+    /// The record's fields as they become.
+    pub(crate) fn fields(&self, record: &RecordView<'_>) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut fields: Vec<(String, String)> = record
+            .fields
+            .map(|(name, value)| (text(name), text(value)))
+            .collect();
+        for (name, value) in &self.fields {
+            fields.retain(|(known, _)| **known != **name);
+            if let Some(value) = value {
+                fields.push((name.to_string(), value.to_string()));
+            }
+        }
+        fields
+    }
 }

@@ -101,6 +101,13 @@ impl Collector {
         }
     }
 
+    /// From here on records come from this replica unless they name one.
+    pub fn set_replica(&mut self, replica: &str) {
+        if *self.default_replica != *replica {
+            self.default_replica = replica.into();
+        }
+    }
+
     /// Adds a record.
     pub fn add(&mut self, draft: &Draft<'_>) {
         let named = draft

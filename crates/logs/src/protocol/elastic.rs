@@ -112,6 +112,21 @@ pub fn bulk(body: &[u8], index: Option<&str>, out: &mut Collector) -> Result<Ans
     Ok(answer)
 }
 
+/// Reads a single document, which names its service or else has its index's.
+///
+/// # Errors
+/// Where it is no JSON object.
+pub fn document(bytes: &[u8], index: &str, out: &mut Collector) -> Result<(), Invalid> {
+    let mut draft = from_json(bytes)?;
+    if draft.service.is_none() {
+        draft.service = Some(index.into());
+    } else {
+        draft.field("_index", index);
+    }
+    out.add(&draft);
+    Ok(())
+}
+
 impl Answer {
     /// The body of the answer. `prefix` makes ids for those that have none.
     #[must_use]

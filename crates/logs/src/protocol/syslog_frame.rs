@@ -145,6 +145,12 @@ impl Framer {
         }
     }
 
+    /// Whether a message has begun that is not complete yet.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        !matches!(self.state, State::Between) || !self.rest().is_empty()
+    }
+
     /// The stream has ended: a message without its end.
     pub fn finish(&mut self) -> Option<Frame> {
         let state = std::mem::replace(&mut self.state, State::Between);

@@ -22,8 +22,9 @@ use crate::intake::Intake;
 use crate::journal::{Found, Journal};
 use crate::metrics::{Counters, Gauges, prometheus};
 use crate::pipeline::Pipeline;
-use crate::pipeline::limit::RateLimit;
-use crate::pipeline::redact::Redactor;
+use crate::pipeline::derive::{Derived, Metric};
+use crate::pipeline::limit::{RateLimit, RateLimits};
+use crate::pipeline::redact::{Patterns, Redactor};
 use crate::pipeline::rules::{Rule, Rules};
 use crate::query::{Order, Query};
 use crate::record::Batch;
@@ -62,6 +63,12 @@ pub struct Options {
     pub spool_bytes: u64,
     /// How much a service may write; `None`: as much as it likes.
     pub rate_limit: Option<RateLimit>,
+    /// How much a service (its label) may write, where it differs.
+    pub service_rate_limits: BTreeMap<Arc<str>, RateLimit>,
+    /// What is taken out of lines beside what looks like a secret.
+    pub redact: Patterns,
+    /// Metrics that are made of records.
+    pub metrics: Vec<Metric>,
     /// What the user wants done with records.
     pub rules: Vec<Rule>,
     /// Nothing came for so long: then old segments are compressed harder.
@@ -79,6 +86,9 @@ impl Default for Options {
             queue_bytes: 8 * 1024 * 1024,
             spool_bytes: 256 * 1024 * 1024,
             rate_limit: None,
+            service_rate_limits: BTreeMap::new(),
+            redact: Patterns::default(),
+            metrics: Vec::new(),
             rules: Vec::new(),
             settle_after: Duration::from_secs(30),
         }
@@ -112,6 +122,7 @@ struct Core {
     /// Says that the keeper is done with what it was asked for.
     settled: Condvar,
     counters: Arc<Counters>,
+    derived: Arc<Derived>,
     hub: Arc<Hub>,
     /// The number behind the last record that is in a block.
     sealed: AtomicU64,
@@ -137,6 +148,11 @@ struct Changes {
 impl Core {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether lines are counted that a limit dropped.
+    fn limits_rate(&self) -> bool {
+        self.options.rate_limit.is_some() || !self.options.service_rate_limits.is_empty()
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -238,10 +254,21 @@ impl LogProxy {
                 frame: keep.then(|| Arc::new(frame)),
             });
         }
-        let redactor = Arc::new(Redactor::new([])?);
+        let redactor = Arc::new(Redactor::new([])?.with(&options.redact));
+        let derived = Arc::new(Derived::new(&options.metrics));
+        let limits = RateLimits {
+            all: options.rate_limit,
+            of: options.service_rate_limits.clone(),
+        };
         let counters = Arc::new(Counters::default());
         let rules = Rules::new(&options.rules);
-        let pipeline = Pipeline::new(redactor, options.rate_limit, rules, Arc::clone(&counters));
+        let pipeline = Pipeline::new(
+            redactor,
+            limits,
+            rules,
+            Arc::clone(&derived),
+            Arc::clone(&counters),
+        );
         let (intake, arrivals) = Intake::queue(options.queue_bytes);
         let core = Arc::new(Core {
             folder: folder.to_owned(),
@@ -258,6 +285,7 @@ impl LogProxy {
             work: Condvar::new(),
             settled: Condvar::new(),
             counters,
+            derived,
             hub: Arc::default(),
             sealed: AtomicU64::new(sealed),
             stored: watch::Sender::new(next),
@@ -406,13 +434,27 @@ impl LogProxy {
         self.core.positions().retain(|key, _| keep(key));
     }
 
+    /// The number of the oldest record that is still there; that of the next
+    /// one, where there is none.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        let state = self.core.state();
+        let sealed = state
+            .segments
+            .iter()
+            .filter_map(|s| s.range())
+            .map(|range| range.0);
+        let open = state.open.front().map(|open| open.first);
+        sealed.chain(open).min().unwrap_or(state.next)
+    }
+
     /// From now on these values are taken out of all records, beside what looks
     /// like a secret.
     ///
     /// # Errors
     /// `LimitExceeded` where they are too many.
     pub fn set_secrets<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> Result<()> {
-        let redactor = Arc::new(Redactor::new(values)?);
+        let redactor = Arc::new(Redactor::new(values)?.with(&self.core.options.redact));
         self.change(|changes| changes.redactor = Some(redactor));
         Ok(())
     }
@@ -514,7 +556,9 @@ impl LogProxy {
             lag: (now() - oldest).max(0) as f64 / 1e9,
         };
         drop(state);
-        prometheus(&self.core.counters, gauges)
+        let mut text = prometheus(&self.core.counters, gauges);
+        self.core.derived.prometheus(&mut text);
+        text
     }
 
     /// What it counts of itself.

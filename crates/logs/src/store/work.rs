@@ -66,7 +66,7 @@ impl Worker {
         self.commit();
         loop {
             self.take_changes();
-            let wait = self.pipeline.waits() || self.lost > 0 || self.core.options.rate_limit.is_some();
+            let wait = self.pipeline.waits() || self.lost > 0 || self.core.limits_rate();
             match self
                 .arrivals
                 .next(Some(Instant::now() + if wait { TICK } else { TRIM }))

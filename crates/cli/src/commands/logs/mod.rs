@@ -1,0 +1,5 @@
+//! The log proxy on its own.
+
+mod proxy;
+
+pub(crate) use proxy::proxy;
