@@ -276,6 +276,15 @@ pub struct MetricConfig {
     pub buckets: Option<Vec<f64>>,
 }
 
+/// A message of serde's without the text that it repeats.
+fn without_value(message: &str) -> String {
+    let kind = message.strip_prefix("invalid type: string ");
+    match kind.and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((_, expected)) => format!("invalid type: a text, expected {expected}"),
+        None => message.to_owned(),
+    }
+}
+
 impl Config {
     /// Reads a file.
     ///
@@ -301,7 +310,7 @@ impl Config {
         toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
-            let why = error.message().trim().replace('\n', "; ");
+            let why = without_value(&error.message().trim().replace('\n', "; "));
             Error::user(Code::InvalidInput, format!("{name}:{line}: {why}."))
                 .hint("docs/log-proxy.md shows every setting.")
         })
