@@ -44,11 +44,14 @@ pub(super) fn routes() -> Router<Shared> {
 
 /// The answer's type is the one that the client asked for.
 fn answer(status: StatusCode, body: &Value, accept: &str) -> Response {
-    let compatible = accept.contains("vnd.elasticsearch+json");
-    let kind = HeaderValue::from_static(if compatible {
-        "application/vnd.elasticsearch+json;compatible-with=8"
-    } else {
-        "application/json"
+    let kind = HeaderValue::from_static(match accept {
+        accept if accept.contains("compatible-with=9") => {
+            "application/vnd.elasticsearch+json;compatible-with=9"
+        }
+        accept if accept.contains("vnd.elasticsearch+json") => {
+            "application/vnd.elasticsearch+json;compatible-with=8"
+        }
+        _ => "application/json",
     });
     let product = HeaderValue::from_static("Elasticsearch");
     let headers = [(header::CONTENT_TYPE, kind), (PRODUCT, product)];
