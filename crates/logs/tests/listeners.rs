@@ -239,7 +239,16 @@ async fn bad_requests_are_answered_with_words_and_counted() {
         let zeros = vec![b'x'; 1 << 20];
         nonna_logs::wire::compress::gzip(&zeros).unwrap()
     };
-    let cases: [(&str, &str, &str, Vec<u8>, u16, &str); 8] = [
+    /// Path, content type, encoding, body; status and words of the answer.
+    type Case = (
+        &'static str,
+        &'static str,
+        &'static str,
+        Vec<u8>,
+        u16,
+        &'static str,
+    );
+    let cases: [Case; 8] = [
         ("/v1/logs", "application/json", "", b"{".to_vec(), 400, "JSON"),
         ("/v1/logs", "text/plain", "", b"x".to_vec(), 415, "content type"),
         (

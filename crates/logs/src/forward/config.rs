@@ -162,7 +162,7 @@ impl ForwardConfig {
             _ => (1024 * 1024, 2_000, Duration::from_secs(1)),
         };
         let limits = BatchLimits {
-            bytes: self.batch.bytes.map_or(bytes, |size| size.memory()),
+            bytes: self.batch.bytes.map_or(bytes, Size::memory),
             records: self.batch.records.unwrap_or(records),
             wait: self.batch.wait.map_or(wait, |wait| wait.0),
         };

@@ -88,7 +88,7 @@ fn write(entry: &Entry, record: &mut Writer) {
         record.bytes(3, entry.level.name().as_bytes());
     }
     record.message(5, |any| {
-        any.bytes(1, String::from_utf8_lossy(&entry.line).as_bytes())
+        any.bytes(1, String::from_utf8_lossy(&entry.line).as_bytes());
     });
     let field = |name: &str| {
         let found = entry.fields.iter().find(|(known, _)| known == name);

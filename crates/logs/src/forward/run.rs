@@ -235,7 +235,10 @@ impl Forwarder {
     ) -> Result<bool, Ended> {
         let mut whole = true;
         let mut pause = FIRST_PAUSE;
-        let mut parts: Vec<Range<usize>> = vec![0..entries.len()];
+        let mut parts: Vec<Range<usize>> = Vec::from([Range {
+            start: 0,
+            end: entries.len(),
+        }]);
         while let Some(part) = parts.pop() {
             let records = entries.get(part.clone()).unwrap_or_default();
             let parcel = Parcel {

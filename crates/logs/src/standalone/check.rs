@@ -7,6 +7,7 @@ use std::time::Duration;
 use nonna_engine::{Code, Error, Result};
 
 use super::config::{Config, MetricConfig, Promise, RuleConfig, ServiceLimit, Then, TlsConfig};
+use super::values::Size;
 use crate::listen::{Limits, TlsFiles};
 use crate::pipeline::derive::{Kind, Metric};
 use crate::pipeline::limit::RateLimit;
@@ -106,10 +107,8 @@ pub(super) fn limits(config: &Config) -> Result<Limits> {
     let given = &config.limits;
     let limits = Limits {
         connections: given.connections.unwrap_or(defaults.connections),
-        body_bytes: given.body.map_or(defaults.body_bytes, |size| size.memory()),
-        receiving_bytes: given
-            .receiving
-            .map_or(defaults.receiving_bytes, |size| size.memory()),
+        body_bytes: given.body.map_or(defaults.body_bytes, Size::memory),
+        receiving_bytes: given.receiving.map_or(defaults.receiving_bytes, Size::memory),
         idle: given.idle.map_or(defaults.idle, |idle| idle.0),
         services: given.services.unwrap_or(defaults.services),
         ..defaults

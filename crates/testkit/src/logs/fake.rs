@@ -63,7 +63,6 @@ impl Destination for FakeDestination {
         state.asked += 1;
         let mut taken = Taken::default();
         let refuses = match &state.behaviour {
-            Behaviour::Takes => None,
             Behaviour::Busy(after) => {
                 return Err(Failure::Unavailable {
                     why: "it is busy".to_owned(),
@@ -73,7 +72,7 @@ impl Destination for FakeDestination {
             Behaviour::Cuts => return Err(Failure::unavailable("it closed the connection")),
             Behaviour::Forbids => return Err(Failure::unavailable("it does not let us in")),
             Behaviour::TakesAtMost(most) if parcel.entries.len() > *most => return Err(Failure::TooLarge),
-            Behaviour::TakesAtMost(_) => None,
+            Behaviour::Takes | Behaviour::TakesAtMost(_) => None,
             Behaviour::Refuses(text) => Some(*text),
         };
         for (place, entry) in parcel.entries.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     missing_docs,
     reason = "a test that cannot go on has failed, and says where; the cases' names say what they show"
