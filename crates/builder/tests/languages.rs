@@ -153,6 +153,36 @@ async fn deno_takes_along_what_its_files_import() {
 }
 
 #[tokio::test]
+async fn pipenv_installs_what_it_locked() {
+    let case = Case {
+        name: "pipenv-app",
+        file: "app.py",
+        greeting: "hello from pipenv",
+        also: ("/add/2/40", "42"),
+    };
+    builds_runs_and_changes(&case).await;
+}
+
+#[tokio::test]
+async fn a_package_of_python_without_a_wheel_is_compiled_and_finds_its_library() {
+    let bench = Bench::new();
+    let files = [
+        ("requirements.txt", "psycopg2==2.9.10\n"),
+        (
+            "main.py",
+            "import psycopg2, shutil\nprint('libpq', psycopg2.__libpq_version__, 'compiler', shutil.which('gcc'))\n",
+        ),
+    ];
+    let built = bench.build(&files).await;
+    let built = built.unwrap_or_else(|error| panic!("{error}\n{:#?}\n{:#?}", error.details, bench.lines()));
+    let said = bench.run(&built.image, &[]).await;
+    assert!(
+        said.contains("libpq 15") && said.contains("compiler None"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn a_lockfile_out_of_step_is_named_with_what_mends_it() {
     let bench = Bench::new();
     let mut files = example("ruby-app");

@@ -75,6 +75,50 @@ async fn a_single_page_app_of_vite_answers_every_address_and_no_missing_asset() 
     ends_well(app).await;
 }
 
+/// A generator's site: its first page, a page that it links to, its own page
+/// for what is missing.
+async fn a_site(name: &str, greeting: &str, post: &str, missing: &str) {
+    let bench = Bench::new();
+    let app = serve(&bench, name).await;
+    let page = app.get("/").await;
+    assert_eq!(status(&page), "200", "{page}");
+    assert!(page.contains(greeting), "{page}");
+    let answer = app.get(post).await;
+    assert_eq!(status(&answer), "200", "{answer}");
+    assert!(answer.contains("First steps"), "{answer}");
+    let answer = app.get("/nowhere").await;
+    assert_eq!(status(&answer), "404", "{answer}");
+    assert!(answer.contains(missing), "{answer}");
+    ends_well(app).await;
+}
+
+#[tokio::test]
+async fn hugo_builds_a_site() {
+    a_site(
+        "hugo-site",
+        "hello from hugo",
+        "/posts/first-steps/",
+        "nothing here",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn jekyll_builds_a_site() {
+    a_site(
+        "jekyll-site",
+        "hello from jekyll",
+        "/first-steps/",
+        "nothing here",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn mkdocs_builds_documentation() {
+    a_site("docs-site", "hello from mkdocs", "/first-steps/", "not found").await;
+}
+
 #[tokio::test]
 async fn plain_pages_of_php_are_served_and_nothing_beside_them() {
     let bench = Bench::new();

@@ -50,6 +50,14 @@ const SIGNS: &[Sign] = &[
         hint: "poetry.lock is out of step with pyproject.toml: run `poetry lock` and commit poetry.lock.",
     },
     Sign {
+        words: &["pipfile.lock", "out of date"],
+        hint: "Pipfile.lock is out of step with the Pipfile: run `pipenv lock` and commit Pipfile.lock.",
+    },
+    Sign {
+        words: &["command", "gcc", "failed"],
+        hint: "A package of Python has to be compiled, and the image has no compiler: take a release of it that has wheels, its `-binary` sister where there is one, or a Dockerfile.",
+    },
+    Sign {
         words: &["no matching distribution found for"],
         hint: "A package is asked for in a version that does not exist, or not for this release of Python: see the lines below, and mend requirements.txt or pyproject.toml.",
     },
@@ -77,6 +85,24 @@ const SIGNS: &[Sign] = &[
     Sign {
         words: &["could not find", "in any of the sources"],
         hint: "Gemfile.lock names a gem that is not to be had: see that it was not withdrawn, and run `bundle update` for it.",
+    },
+    // Composer
+    Sign {
+        words: &["the lock file is not up to date"],
+        hint: "composer.lock is out of step with composer.json: run `composer update --lock` and commit composer.lock.",
+    },
+    Sign {
+        words: &["not present in the lock file"],
+        hint: "composer.lock is out of step with composer.json: run `composer update` for what is missing and commit composer.lock.",
+    },
+    Sign {
+        words: &["requires ext-", "missing from your system"],
+        hint: "A package needs an extension of PHP that the image has not: name it as `ext-…` under `require` in composer.json, and commit composer.lock.",
+    },
+    // Deno
+    Sign {
+        words: &["the lockfile is out of date"],
+        hint: "deno.lock is out of step with what is imported: run `deno install` and commit deno.lock.",
     },
     // Go
     Sign {

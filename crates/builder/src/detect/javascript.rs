@@ -120,6 +120,11 @@ impl JavaScript {
                     ),
                 );
         }
+        self.install_packages(writer);
+    }
+
+    /// Installs the packages where Node.js or Bun is.
+    pub(super) fn install_packages(&self, writer: &mut Writer<'_>) {
         if !self.manager.environment().is_empty() {
             writer.environment(self.manager.environment());
         }

@@ -20,6 +20,7 @@ mod reference;
 mod ruby;
 mod rust;
 mod settings;
+mod sites;
 mod start;
 mod static_site;
 mod tree;
@@ -46,6 +47,9 @@ pub use self::version::Version;
 /// same [`Strength`], the first one decides: languages whose projects often
 /// have another's tools beside them stand before those others.
 pub const DETECTORS: &[&dyn Detector] = &[
+    &sites::Hugo,
+    &sites::Zola,
+    &ruby::Jekyll,
     &ruby::Ruby,
     &php::Php,
     &elixir::Elixir,
@@ -56,6 +60,7 @@ pub const DETECTORS: &[&dyn Detector] = &[
     &python::Python,
     &deno::Deno,
     &node::Node,
+    &python::MkDocs,
     &static_site::StaticSite,
 ];
 

@@ -452,3 +452,79 @@ fn poetry_installs_with_the_release_that_locked() {
         none.dockerfile
     );
 }
+
+#[test]
+fn pipenv_refuses_a_lock_that_is_out_of_step() {
+    let pipfile = "[packages]\nFlask = \"*\"\ngunicorn = {version = \"~=23.0\", extras = [\"gevent\"]}\n[requires]\npython_version = \"3.12\"\n";
+    let app = ("app.py", "app = Flask(__name__)\n");
+    let plan = plan(&[
+        ("Pipfile", pipfile),
+        (
+            "Pipfile.lock",
+            r#"{"default":{"flask":{},"psycopg2":{}},"develop":{"pytest":{}}}"#,
+        ),
+        ("requirements.txt", "django\n"),
+        app,
+    ])
+    .unwrap();
+    assert_eq!(plan.found, "Pipfile, Pipfile.lock");
+    assert_eq!(plan.base_images, ["python:3.12-slim"]);
+    assert_eq!(plan.start.to_string(), "gunicorn --bind 0.0.0.0:$PORT app:app");
+    assert_eq!(plan.install[0].command, "/opt/tools/bin/pipenv install --deploy");
+    assert!(
+        plan.dockerfile.contains("COPY src/Pipfile src/Pipfile.lock ./\n"),
+        "{}",
+        plan.dockerfile
+    );
+    assert!(
+        plan.notes
+            .iter()
+            .any(|note| note.contains("requirements.txt is not read"))
+    );
+    // What only the lock names is compiled too.
+    assert!(
+        plan.dockerfile.contains("gcc libc6-dev libpq-dev"),
+        "{}",
+        plan.dockerfile
+    );
+
+    let bare = super::tests::plan(&[("Pipfile", pipfile), app]).unwrap();
+    assert_eq!(
+        bare.install[0].command,
+        "/opt/tools/bin/pipenv install --skip-lock"
+    );
+    let error = super::tests::plan(&[("Pipfile", "[packages\n"), app]).unwrap_err();
+    assert!(error.message.contains("`Pipfile`"), "{error}");
+}
+
+#[test]
+fn what_has_no_wheel_gets_what_compiles_it_and_the_image_what_it_is_linked_to() {
+    let of = |requirements: &str| {
+        plan(&[("requirements.txt", requirements), ("main.py", "")])
+            .unwrap()
+            .dockerfile
+    };
+    let text = of("mysqlclient\npydub\n");
+    let (build, image) = text.rsplit_once("\nFROM ").unwrap();
+    assert!(
+        build.contains(
+            "install -y -qq --no-install-recommends default-libmysqlclient-dev gcc libc6-dev pkg-config >"
+        ),
+        "{build}"
+    );
+    assert!(build.contains("ldd"), "{build}");
+    assert!(
+        image.contains("--no-install-recommends ffmpeg libmariadb3 >"),
+        "{image}"
+    );
+    assert!(image.contains("LD_LIBRARY_PATH=/usr/local/lib/app"), "{image}");
+    assert!(!image.contains("gcc"), "{image}");
+
+    let text = of("psycopg2-binary\nflask\n");
+    assert!(!text.contains("apt-get"), "{text}");
+    let text = of("shop @ git+https://example.org/shop.git\n");
+    assert!(text.contains("--no-install-recommends git >"), "{text}");
+    assert!(!text.contains("gcc"), "{text}");
+    assert!(of("psycopg[binary]\n").matches("apt-get").count() == 0);
+    assert!(of("psycopg\n").contains("libpq5"));
+}

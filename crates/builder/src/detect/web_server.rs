@@ -94,7 +94,7 @@ http {{
       add_header Cache-Control \"public, max-age=31536000, immutable\";
       try_files $uri =404;
     }}
-    location ~ \"(\\.[0-9a-f]{{8,32}}|-(?=[0-9]*[A-Z])[A-Z0-9]{{8}})\\.(js|css|map)$\" {{
+    location ~ \"(\\.[0-9a-f]{{8,64}}|-(?=[0-9]*[A-Z])[A-Z0-9]{{8}})\\.(js|css|map)$\" {{
       add_header Cache-Control \"public, max-age=31536000, immutable\";
       try_files $uri =404;
     }}

@@ -1,4 +1,4 @@
-//! uv and Poetry: what they lock, and how it is installed.
+//! uv, Poetry and Pipenv: what they lock, and how it is installed.
 
 use nonna_engine::Result;
 
@@ -12,6 +12,7 @@ use super::version::Wanted;
 
 const UV: Cache = Cache::shared("uv", "/root/.cache/uv");
 const POETRY: Cache = Cache::locked("poetry", "/root/.cache/pypoetry");
+const PIPENV: Cache = Cache::locked("pipenv", "/root/.cache/pipenv");
 /// Where the tool itself stands in the build stage, apart from the app's packages.
 const TOOLS: &str = "/opt/tools";
 
@@ -21,6 +22,7 @@ pub(super) enum Tool {
     Uv,
     /// With what pip is asked for: `poetry==2.*`.
     Poetry(&'static str),
+    Pipenv,
 }
 
 /// What a tool installs from.
@@ -34,8 +36,8 @@ pub(super) struct Locked {
 }
 
 impl Locked {
-    /// Looks for a lockfile, or for Poetry's own table, and adds the packages
-    /// that are named beside it; `None`: pip installs.
+    /// Looks for a lockfile, for Poetry's own table, or for a Pipfile, and adds
+    /// the packages that are named there; `None`: pip installs.
     pub(super) fn read(tree: &Tree<'_>, needs: &mut Requirements) -> Result<Option<Self>> {
         let text = tree.text("pyproject.toml")?.unwrap_or_default();
         let project: toml::Table = toml::from_str(&text).map_err(|error| {
@@ -79,14 +81,20 @@ impl Locked {
                     needs_source: names_paths(poetry),
                 }
             }
-            _ => return Ok(None),
+            _ => return Self::pipenv(tree, needs),
         };
-        if let Some(lockfile) = lockfile
-            && tree.has("requirements.txt")
-        {
-            needs.notes.push(format!(
-                "requirements.txt is not read, because there is {lockfile}"
-            ));
+        if let Some(lockfile) = lockfile {
+            not_read(tree, needs, lockfile);
+            let locked: toml::Table =
+                toml::from_str(&tree.text(lockfile)?.unwrap_or_default()).unwrap_or_default();
+            let packages = locked.get("package").and_then(toml::Value::as_array);
+            for name in packages
+                .into_iter()
+                .flatten()
+                .filter_map(|one| one.get("name")?.as_str())
+            {
+                needs.lock(name);
+            }
         }
         needs.only(&project);
         needs.found = Some(lockfile.map_or_else(
@@ -96,11 +104,71 @@ impl Locked {
         Ok(Some(found))
     }
 
+    /// A Pipfile, with its lock or without.
+    fn pipenv(tree: &Tree<'_>, needs: &mut Requirements) -> Result<Option<Self>> {
+        let Some(text) = tree.text(PIPFILE)? else {
+            return Ok(None);
+        };
+        let lock = tree.text(PIPFILE_LOCK)?;
+        // Without a lock only where nothing else names the packages.
+        if lock.is_none() && needs.found.is_some() {
+            return Ok(None);
+        }
+        let pipfile: toml::Table = toml::from_str(&text).map_err(|error| {
+            unclear(
+                PIPFILE,
+                error.to_string().trim(),
+                "Mend the file: it has to be valid TOML.",
+            )
+        })?;
+        needs.forget();
+        let mut needs_source = false;
+        let packages = pipfile.get("packages").and_then(toml::Value::as_table);
+        for (name, value) in packages.into_iter().flatten() {
+            needs.add(name);
+            let extras = value.get("extras").and_then(toml::Value::as_array);
+            for extra in extras.into_iter().flatten().filter_map(toml::Value::as_str) {
+                needs.add(&format!("{name}[{extra}]"));
+            }
+            needs.from_git |= value.get("git").is_some();
+            needs_source |= value.get("path").is_some() || value.get("file").is_some();
+        }
+        if let Some(lock) = &lock {
+            let locked: serde_json::Value = serde_json::from_str(lock).map_err(|error| {
+                unclear(
+                    PIPFILE_LOCK,
+                    &error.to_string(),
+                    "Run `pipenv lock` and commit the file.",
+                )
+            })?;
+            for name in locked["default"]
+                .as_object()
+                .into_iter()
+                .flat_map(|all| all.keys())
+            {
+                needs.lock(name);
+            }
+            not_read(tree, needs, PIPFILE_LOCK);
+        } else {
+            needs
+                .notes
+                .push("no Pipfile.lock: every build may get other versions; commit it".to_owned());
+        }
+        let lockfile = lock.map(|_| PIPFILE_LOCK);
+        needs.found = Some(lockfile.map_or_else(|| PIPFILE.to_owned(), |file| format!("{PIPFILE}, {file}")));
+        Ok(Some(Self {
+            tool: Tool::Pipenv,
+            lockfile,
+            needs_source,
+        }))
+    }
+
     /// Installs into `/opt/venv`, which is there and empty.
     pub(super) fn install(&self, writer: &mut Writer<'_>) {
         let (package, cache) = match self.tool {
             Tool::Uv => ("uv", UV),
             Tool::Poetry(package) => (package, POETRY),
+            Tool::Pipenv => ("pipenv", PIPENV),
         };
         writer.run(
             &[PIP],
@@ -121,27 +189,62 @@ impl Locked {
                 ("POETRY_CACHE_DIR", POETRY.folder),
                 ("POETRY_NO_INTERACTION", "1"),
             ]),
+            // So does Pipenv.
+            Tool::Pipenv => writer.environment(&[
+                ("VIRTUAL_ENV", "/opt/venv"),
+                ("PIPENV_CACHE_DIR", PIPENV.folder),
+                ("PIPENV_NOSPIN", "1"),
+                ("PIPENV_VERBOSITY", "-1"),
+                ("PIPENV_YES", "1"),
+            ]),
         };
         if self.needs_source || writer.install_is_overruled() {
             writer.copy_source();
         } else {
-            let files: Vec<&str> = std::iter::once("pyproject.toml").chain(self.lockfile).collect();
+            let manifest = match self.tool {
+                Tool::Pipenv => PIPFILE,
+                _ => "pyproject.toml",
+            };
+            let files: Vec<&str> = std::iter::once(manifest).chain(self.lockfile).collect();
             writer.copy_files(&files, "./");
         }
         let command = match (&self.tool, self.needs_source) {
             (Tool::Uv, false) => format!("{TOOLS}/bin/uv sync --locked --no-dev --no-install-project"),
             (Tool::Uv, true) => format!("{TOOLS}/bin/uv sync --locked --no-dev --no-editable"),
             (Tool::Poetry(_), _) => format!("{TOOLS}/bin/poetry install --only main --no-root"),
+            // It refuses a lock that is out of step.
+            (Tool::Pipenv, _) if self.lockfile.is_some() => format!("{TOOLS}/bin/pipenv install --deploy"),
+            (Tool::Pipenv, _) => format!("{TOOLS}/bin/pipenv install --skip-lock"),
         };
         let why = self.lockfile.map_or_else(
-            || "Poetry's table in pyproject.toml".to_owned(),
+            || match self.tool {
+                Tool::Pipenv => "there is a Pipfile".to_owned(),
+                _ => "Poetry's table in pyproject.toml".to_owned(),
+            },
             |file| format!("there is {file}"),
         );
         writer.install(&[cache], &command, &why);
     }
 
-    /// What Poetry's own table asks of Python, where `[project]` says nothing.
+    /// What Poetry's own table or a Pipfile asks of Python, where `[project]`
+    /// says nothing.
     pub(super) fn python(tree: &Tree<'_>) -> Result<Option<Wanted>> {
+        let pipfile: Option<toml::Table> = tree.text(PIPFILE)?.and_then(|text| toml::from_str(&text).ok());
+        let requires = pipfile.as_ref().and_then(|pipfile| {
+            let requires = pipfile.get("requires")?;
+            let version = requires
+                .get("python_full_version")
+                .or_else(|| requires.get("python_version"))?;
+            Some(version.as_str()?.to_owned())
+        });
+        if let Some(range) = requires {
+            return Ok(Some(Wanted {
+                range,
+                dialect: Dialect::Npm,
+                file: PIPFILE,
+                field: "requires.python_version",
+            }));
+        }
         let text = tree.text("pyproject.toml")?.unwrap_or_default();
         let project: Option<toml::Table> = toml::from_str(&text).ok();
         let range = project.as_ref().and_then(|project| {
@@ -154,6 +257,17 @@ impl Locked {
             file: "pyproject.toml",
             field: "tool.poetry.dependencies.python",
         }))
+    }
+}
+
+const PIPFILE: &str = "Pipfile";
+const PIPFILE_LOCK: &str = "Pipfile.lock";
+
+fn not_read(tree: &Tree<'_>, needs: &mut Requirements, lockfile: &str) {
+    if tree.has("requirements.txt") {
+        needs.notes.push(format!(
+            "requirements.txt is not read, because there is {lockfile}"
+        ));
     }
 }
 

@@ -16,6 +16,10 @@ pub(super) struct Requirements {
     /// The names of the packages, normalised, with their extras apart:
     /// `fastapi`, `fastapi[standard]`.
     pub(super) packages: BTreeSet<String>,
+    /// What a lockfile installs beside them, normalised too.
+    pub(super) locked: BTreeSet<String>,
+    /// Whether any is cloned from a repository of git.
+    pub(super) from_git: bool,
     /// The requirement files, `requirements.txt` first.
     pub(super) files: Vec<String>,
     /// Whether the app's own source has to be there while they are installed.
@@ -50,13 +54,19 @@ impl Requirements {
         Ok(found)
     }
 
-    /// Takes the packages that a pyproject.toml names, and no others: of
-    /// `[project]`, and of Poetry's own table.
-    pub(super) fn only(&mut self, project: &toml::Table) {
+    /// Forgets what requirement files said.
+    pub(super) fn forget(&mut self) {
         self.packages.clear();
         self.files.clear();
         self.generated = None;
         self.needs_source = false;
+        self.from_git = false;
+    }
+
+    /// Takes the packages that a pyproject.toml names, and no others: of
+    /// `[project]`, and of Poetry's own table.
+    pub(super) fn only(&mut self, project: &toml::Table) {
+        self.forget();
         let listed = project
             .get("project")
             .and_then(|project| project.get("dependencies")?.as_array());
@@ -80,12 +90,23 @@ impl Requirements {
         self.packages.contains(package)
     }
 
-    fn add(&mut self, line: &str) {
+    /// Whether it is installed, be it for another package.
+    pub(super) fn installs(&self, package: &str) -> bool {
+        self.has(package) || self.locked.contains(package)
+    }
+
+    /// Adds a package that a lockfile names.
+    pub(super) fn lock(&mut self, name: &str) {
+        self.locked.insert(normal(name));
+    }
+
+    pub(super) fn add(&mut self, line: &str) {
+        self.from_git |= line.contains("git+");
         let end = line
             .find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
             .unwrap_or(line.len());
         let (name, rest) = line.split_at(end);
-        let name = name.to_ascii_lowercase().replace(['_', '.'], "-");
+        let name = normal(name);
         if name.is_empty() {
             return;
         }
@@ -137,6 +158,8 @@ impl Requirements {
                     } else {
                         self.needs_source = true;
                     }
+                } else if option(line, &["-e", "--editable"]).is_some_and(|what| what.starts_with("git+")) {
+                    self.from_git = true;
                 } else if option(line, &["-e", "--editable", "-f", "--find-links"]).is_some()
                     || line.starts_with(['.', '/'])
                     || line.contains("file:")
@@ -180,6 +203,11 @@ impl Requirements {
                 .unwrap_or_default(),
         ))
     }
+}
+
+/// A name as PyPI compares it.
+fn normal(name: &str) -> String {
+    name.to_ascii_lowercase().replace(['_', '.'], "-")
 }
 
 /// A requirement is one line of a file, whatever was in it.

@@ -20,6 +20,8 @@ pub(super) struct Gems {
     locked_ruby: Option<(String, usize)>,
     /// Files that the Gemfile reads: what is copied before gems are installed.
     pub(super) reads: Vec<String>,
+    /// A Gemfile beside the Dockerfile, where the source has none.
+    pub(super) generated: Option<&'static str>,
     /// Whether gems are folders of the source, or the Gemfile reads Ruby files.
     pub(super) needs_source: bool,
     /// Whether the lock has a platform that the image is of.

@@ -1,6 +1,7 @@
 //! Ruby, with Bundler.
 
 mod gems;
+mod jekyll;
 mod start;
 
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 use nonna_engine::Result;
 
 use self::gems::{Gems, RUBIES};
+pub(super) use self::jekyll::Jekyll;
 use self::start::{Framework, SCRIPTS};
 use super::compiled::{self, OUT};
 use super::javascript::JavaScript;
@@ -181,38 +183,36 @@ fn notes(tree: &Tree<'_>, gems: &Gems, framework: Framework, notes: &mut Vec<Str
     }
 }
 
-fn dockerfile(
-    tree: &Tree<'_>,
-    settings: &Settings,
-    gems: &Gems,
-    version: &Version,
-    framework: Framework,
-    (start, rule): (Start, String),
-) -> Result<Written> {
-    let port = settings.port();
-    let javascript = JavaScript::read(tree, "")?.filter(|_| framework != Framework::None);
-    let mut writer = Writer::new(settings);
-    if let Some(javascript) = &javascript {
-        javascript.stage(&mut writer);
-    }
+/// What Bundler is told while it installs and while the app runs.
+fn bundler<'v>(variables: &[(&'v str, &'v str)], gems: &Gems) -> Vec<(&'v str, &'v str)> {
     let frozen: &[(&str, &str)] = if gems.is_locked {
         &[("BUNDLE_FROZEN", "1")]
     } else {
         &[]
     };
-    let common: Vec<(&str, &str)> = framework
-        .variables()
+    variables
         .iter()
         .chain(&[("BUNDLE_WITHOUT", "development:test")])
         .chain(frozen)
         .copied()
-        .collect();
+        .collect()
+}
+
+/// The stage that has the gems, in [`GEMS`]. Whether the source is there
+/// already, because the gems need it.
+fn install_gems(
+    writer: &mut Writer<'_>,
+    tree: &Tree<'_>,
+    gems: &Gems,
+    version: &Version,
+    common: &[(&str, &str)],
+) -> bool {
     // What was compiled for one release is nothing to another.
     let gem_home = format!("{}/{}", BUNDLE.folder, version.version);
     writer
         .build_stage(&format!("ruby:{}", version.version), "build")
         .line("WORKDIR /app")
-        .environment(&common)
+        .environment(common)
         .environment(&[
             ("GEM_HOME", &gem_home),
             ("BUNDLE_APP_CONFIG", GEMS),
@@ -230,6 +230,9 @@ fn dockerfile(
                 .map(|file| (*file).to_owned()),
         );
         writer.copy_in_place(&files);
+    }
+    if let Some(file) = gems.generated {
+        writer.line(&format!("COPY {file} ./Gemfile"));
     }
     writer.install(
         &[BUNDLE],
@@ -250,6 +253,25 @@ fn dockerfile(
     writer
         .environment(&[("GEM_HOME", GEMS), ("PATH", &format!("{GEMS}/bin:$PATH"))])
         .run(&[], &compiled::gather_libraries(GEMS));
+    early
+}
+
+fn dockerfile(
+    tree: &Tree<'_>,
+    settings: &Settings,
+    gems: &Gems,
+    version: &Version,
+    framework: Framework,
+    (start, rule): (Start, String),
+) -> Result<Written> {
+    let port = settings.port();
+    let javascript = JavaScript::read(tree, "")?.filter(|_| framework != Framework::None);
+    let mut writer = Writer::new(settings);
+    if let Some(javascript) = &javascript {
+        javascript.stage(&mut writer);
+    }
+    let common = bundler(framework.variables(), gems);
+    let early = install_gems(&mut writer, tree, gems, version, &common);
     if let Some(javascript) = &javascript {
         javascript.install(&mut writer);
     }
