@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nonna_e2e::forge::{self, Forge, Kind, Sshd};
 use nonna_e2e::git::WorkingCopy;
-use nonna_e2e::{Installation, Ran};
+use nonna_e2e::{Installation, Options, Ran, http};
 use serde_json::Value;
 
 const TOKEN: &str = "frg_5f2b9c7d1e3a48609b7c";
@@ -241,6 +241,32 @@ fn a_push_told_by_each_kind_of_forge_is_fetched_deployed_and_told_back() -> anyh
         }
         assert!(log.stdout.contains("v1 goes on serving"), "{}", log.stdout);
     }
+    // A status that the forge takes long over is not overtaken by the next one.
+    let copy = WorkingCopy::at(&nonna, nonna.folder().join("bitbucket"));
+    let connected = Connected::new(&nonna, &forge, Kind::Bitbucket, "bitbucket", &["--new-secret"])?;
+    secrets.push(connected.secret.clone());
+    copy.commit(&[("Dockerfile", &dockerfile("one"))])?;
+    let commit = forge.receive(&copy, REPOSITORY, "main")?;
+    forge.delay_next_status(Duration::from_millis(1500));
+    let end = connected.deployed(&nonna, &connected.push("main", &commit));
+    assert_eq!(end["result"], "unchanged", "it is what serves: {end}");
+    let all = forge.statuses();
+    let told: Vec<&Value> = all
+        .iter()
+        .filter(|told| told.path.contains(&commit))
+        .map(|told| &told.body["state"])
+        .collect();
+    assert_eq!(told, ["INPROGRESS", "SUCCESSFUL"]);
+
+    // The forge would see a token in a process's arguments or environment.
+    let mut seen = std::process::Command::new("sleep")
+        .arg("30")
+        .env("X", TOKEN)
+        .spawn()?;
+    let found = forge.look_for_token();
+    seen.kill()?;
+    seen.wait()?;
+    assert!(found.is_some());
     // What is secret is nowhere but where it is kept, sealed.
     assert_eq!(forge.leaked(), None);
     let audit = format!("{:?}", nonna.nonna(["git", "list", "-p", "github", "--json"])?);
@@ -606,6 +632,125 @@ fn a_server_killed_between_accepting_and_deploying_goes_on_where_it_was() -> any
         "what was fetched first was the last already: {ends:?}"
     );
     assert!(!nonna.log().contains("panicked"));
+    Ok(())
+}
+
+#[test]
+fn forges_reach_webhooks_by_a_host_of_their_own_and_nothing_else_there() -> anyhow::Result<()> {
+    let nonna = Installation::with(Options {
+        arguments: vec!["--webhooks".to_owned(), "hooks.localhost".to_owned()],
+        ..Options::default()
+    })?;
+    let forge = Forge::start(None)?;
+    forge.create(REPOSITORY)?;
+    let copy = WorkingCopy::init(&nonna, "shop")?;
+    copy.commit(&[
+        ("nonna.toml", &manifest("shop")),
+        ("Dockerfile", &dockerfile("one")),
+    ])?;
+    let commit = forge.receive(&copy, REPOSITORY, "main")?;
+    let connect = |more: &[&str]| {
+        let address = forge.url(REPOSITORY);
+        let arguments = [&["git", "connect", &address, "-p", "shop"], more].concat();
+        nonna.nonna(arguments)
+    };
+    // The host does not say which kind of forge it is.
+    let unknown = connect(&[])?;
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.stderr.contains("--forge"), "{}", unknown.stderr);
+    let printed = connect(&["--forge", "forgejo"])?.ok()?.stdout;
+    let value = |name: &str| -> String {
+        let line = printed.lines().find(|line| line.trim_start().starts_with(name));
+        line.unwrap_or_else(|| panic!("no {name} in:\n{printed}"))
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    assert!(
+        printed.contains("main is deployed to shop/production"),
+        "{printed}"
+    );
+    let (url, secret) = (value("Target URL"), value("Secret "));
+    let path = url
+        .strip_prefix("http://hooks.localhost")
+        .and_then(|rest| rest.find('/').and_then(|at| rest.get(at..)))
+        .unwrap_or_else(|| panic!("{url}"));
+    let message = forge::push(Kind::Gitea, &secret, REPOSITORY, "main", &commit, now());
+    let answer = message.send_to(nonna.http(), "hooks.localhost", path)?;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    wait_for("the app", || greeting(&nonna, "shop.localhost") == "one");
+
+    // Of the API nothing else is there, whatever the path tries.
+    for other in [
+        "/v1/version",
+        "/healthz",
+        "/v1/git/hooks/../../version",
+        "/v1/git/hooks/%2e%2e/%2e%2e/version",
+        "/v1/git/hookshealthz",
+    ] {
+        let answer = http::get(nonna.http(), "hooks.localhost", other)?;
+        assert!(
+            matches!(answer.status, 400 | 404 | 405),
+            "{other}: {}",
+            answer.status
+        );
+        assert!(!answer.body.contains("\"version\""), "{other}: {}", answer.body);
+    }
+    // Wrong signatures are counted by who sends, as the edge names them.
+    let bad = forge::push(Kind::Gitea, "wrong", REPOSITORY, "main", &commit, now());
+    let mut last = 0;
+    for _ in 0..12 {
+        last = bad.send_to(nonna.http(), "hooks.localhost", path)?.status;
+    }
+    assert_eq!(last, 429);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_connected_is_refused_with_words() -> anyhow::Result<()> {
+    let nonna = Installation::start()?;
+    let file = nonna.folder().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n"))?;
+    let refused = |arguments: &[&str], words: &str| {
+        let mut command = nonna.command(["git", "connect", "-p", "shop"]).unwrap();
+        let input = std::fs::File::open(&file).unwrap();
+        let ran = Ran::from(command.args(arguments).stdin(input).output().unwrap());
+        assert_ne!(ran.code, Some(0), "{}", ran.stdout);
+        assert!(ran.stderr.contains(words), "wanted `{words}` in:\n{}", ran.stderr);
+        assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    };
+    refused(
+        &["http://forge.example.org/a/b", "--forge", "gitea"],
+        "plain http",
+    );
+    refused(&["https://x:hunter2@github.com/a/b"], "a user or a password");
+    refused(&["file:///etc"], "only https, http and ssh");
+    refused(&["ext::sh -c x"], "spaces");
+    refused(
+        &["git@github.com:a/b", "--branch=--upload-pack=x"],
+        "No branch can have that name",
+    );
+    refused(&["git@github.com:a/b", "-e", "Prod"], "Prod");
+    let clear = [
+        "https://github.com/a/b",
+        "--token",
+        "--api",
+        "http://api.example.org",
+    ];
+    refused(&clear, "in the clear");
+    let listed = nonna.nonna(["git", "list", "-p", "shop", "--json"])?;
+    assert_eq!(listed.ok()?.json()?, serde_json::json!([]));
+    // Of another project's connection nothing is seen or changed.
+    let made = nonna.nonna(["git", "connect", "git@github.com:a/b", "-p", "shop", "--json"])?;
+    let made = made.ok()?.json()?;
+    let id = made["connection"]["id"].as_str().unwrap();
+    for verb in ["disconnect", "deploy"] {
+        let path = format!("/v1/projects/other/git/connections/{id}/{verb}");
+        assert_eq!(nonna.ask("POST", &path, "{}")?.status, 404);
+    }
+    let path = format!("/v1/projects/other/git/connections/{id}/deliveries");
+    assert_eq!(nonna.ask("GET", &path, "")?.status, 404);
     Ok(())
 }
 

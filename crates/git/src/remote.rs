@@ -296,6 +296,9 @@ fn explain(error: &Error, url: &RemoteUrl, branch: &str) -> Error {
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
     let better = if has(&["couldn't find remote ref"]) {
         Error::user(Code::NotFound, format!("{url} has no branch {branch}."))
+    } else if has(&["cannot run ssh"]) {
+        Error::provider(Code::NotFound, "There is no ssh on the server's machine.")
+            .hint("Install it there: `apt-get install openssh-client`.")
     } else if has(&[
         "Host key verification failed",
         "REMOTE HOST IDENTIFICATION HAS CHANGED",

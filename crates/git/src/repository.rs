@@ -55,6 +55,18 @@ impl Home {
         self.ensure(path).await
     }
 
+    /// The ids of what was fetched from forges.
+    #[must_use]
+    pub fn forges(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder("forges"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".git")?.to_owned()))
+            .collect()
+    }
+
     /// Removes what was fetched from a forge.
     pub fn remove_forge(&self, id: &str) {
         let _ = fs::remove_dir_all(self.folder("forges").join(format!("{id}.git")));

@@ -76,6 +76,8 @@ struct Shared {
     statuses: Mutex<Vec<Told>>,
     /// How many statuses are refused yet, with 503.
     refusing: AtomicU32,
+    /// How long the next status takes, in milliseconds.
+    delay: AtomicU64,
     /// Whether fetches wait.
     held: Mutex<bool>,
     fetches: AtomicU64,
@@ -108,8 +110,16 @@ impl Message {
     /// # Errors
     /// Where no whole answer comes.
     pub fn send(&self, nonna: &Installation, path: &str) -> anyhow::Result<Answer> {
+        self.send_to(nonna.api(), "localhost", path)
+    }
+
+    /// The same to any address.
+    ///
+    /// # Errors
+    /// Where no whole answer comes.
+    pub fn send_to(&self, address: SocketAddr, host: &str, path: &str) -> anyhow::Result<Answer> {
         let mut text = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/json\r\n"
         );
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -119,7 +129,7 @@ impl Message {
             self.body.len(),
             self.body
         ));
-        http::request(nonna.api(), &text)
+        http::request(address, &text)
     }
 
     /// The same with another header in place of the one of that name.
@@ -234,6 +244,7 @@ impl Forge {
             token: token.map(str::to_owned),
             statuses: Mutex::default(),
             refusing: AtomicU32::new(0),
+            delay: AtomicU64::new(0),
             held: Mutex::new(false),
             fetches: AtomicU64::new(0),
             leaked: Mutex::default(),
@@ -299,6 +310,19 @@ impl Forge {
     /// Refuses the next statuses.
     pub fn refuse_statuses(&self, count: u32) {
         self.shared.refusing.store(count, Ordering::SeqCst);
+    }
+
+    /// Takes long over the next status.
+    pub fn delay_next_status(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.shared.delay.store(millis, Ordering::SeqCst);
+    }
+
+    /// Looks for the token in the arguments and the environment of every
+    /// process but the test's own, as it does whenever something is fetched.
+    #[must_use]
+    pub fn look_for_token(&self) -> Option<String> {
+        self.shared.token.as_deref().and_then(serve::look_for)
     }
 
     /// Holds fetches up, or lets them go.

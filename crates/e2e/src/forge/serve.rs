@@ -44,6 +44,8 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     if uri.path().starts_with("/api/") {
+        let delay = shared.delay.swap(0, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(delay)).await;
         return status(&shared, &uri, &headers, &body);
     }
     repository(&shared, &method, &uri, &headers, &body)
@@ -86,7 +88,7 @@ fn is_let_in(shared: &Shared, headers: &HeaderMap) -> bool {
 }
 
 /// Looks for the token in the arguments and the environment of every process.
-fn look_for(token: &str) -> Option<String> {
+pub(super) fn look_for(token: &str) -> Option<String> {
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
         // The test's own process knows the token.
         if entry.file_name().to_string_lossy() == std::process::id().to_string() {

@@ -69,18 +69,23 @@ async fn see_to(app: &Arc<App>, connection: &ConnectionId) {
         match app.store.take_delivery(connection).await {
             Ok(Some(delivery)) => {
                 if !Box::pin(deliver(app, delivery)).await {
-                    return;
+                    pause(app).await;
                 }
             }
             Ok(None) => return,
             Err(error) => {
                 tracing::error!(%connection, %error, "deliveries of a forge cannot be read");
-                tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => {}
-                    () = app.closing.cancelled() => {}
-                }
+                pause(app).await;
             }
         }
+    }
+}
+
+/// Waits a moment, or until the server stops.
+async fn pause(app: &App) {
+    tokio::select! {
+        () = tokio::time::sleep(PAUSE) => {}
+        () = app.closing.cancelled() => {}
     }
 }
 
@@ -120,8 +125,8 @@ fn collect() -> (Say, JoinHandle<String>) {
     (say, collecting)
 }
 
-/// Sees one delivery through; `false` where the server stops first, and the
-/// next start goes on.
+/// Sees one delivery through; `false` where that cannot be now: the server
+/// stops, and the next start goes on, or the store does not answer.
 async fn deliver(app: &Arc<App>, mut delivery: Delivery) -> bool {
     let connection = match app.store.connection(&delivery.connection).await {
         Ok(Some(connection)) => connection,
@@ -132,7 +137,8 @@ async fn deliver(app: &Arc<App>, mut delivery: Delivery) -> bool {
         }
     };
     let (say, log) = collect();
-    let result = attempt(app, &connection, &mut delivery, &say).await;
+    let mut pending = None;
+    let result = attempt(app, &connection, &mut delivery, &say, &mut pending).await;
     let stops = result.as_ref().is_err_and(|e| e.code == Code::ServerUnavailable);
     if stops || (result.is_err() && app.closing.is_cancelled()) {
         return false;
@@ -166,12 +172,18 @@ async fn deliver(app: &Arc<App>, mut delivery: Delivery) -> bool {
         tracing::error!(connection = %connection.id, number = delivery.number, %error, "what came of a delivery could not be kept");
     }
     if tells {
-        report::begin(app, delivery, end.link);
+        report::begin(app, delivery, end.link, pending);
     }
     true
 }
 
-async fn attempt(app: &Arc<App>, connection: &Connection, delivery: &mut Delivery, say: &Say) -> Result<End> {
+async fn attempt(
+    app: &Arc<App>,
+    connection: &Connection,
+    delivery: &mut Delivery,
+    say: &Say,
+    pending: &mut Option<JoinHandle<()>>,
+) -> Result<End> {
     let branch = delivery.branch.clone().unwrap_or_default();
     let Some(followed) = connection.branches.get(&branch).cloned() else {
         return Ok(End::quiet(
@@ -211,7 +223,7 @@ async fn attempt(app: &Arc<App>, connection: &Connection, delivery: &mut Deliver
                 ));
             }
             app.store.update_delivery(delivery, None).await?;
-            report::pending(app, connection, &place, &commit);
+            *pending = report::pending(app, connection, &place, &commit);
             let commit_files = Commit {
                 repository: &repository,
                 quarantine: None,
@@ -401,7 +413,7 @@ async fn hand_in(
     Ok(submitted)
 }
 
-fn first_url(app: &App, deployment: Deployment) -> Option<String> {
+pub(super) fn first_url(app: &App, deployment: Deployment) -> Option<String> {
     let answer = deployment_answer(app, deployment);
     answer.urls.into_values().flatten().next()
 }

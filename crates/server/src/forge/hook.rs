@@ -338,6 +338,89 @@ mod tests {
         );
     }
 
+    fn connection() -> Connection {
+        let followed = nonna_store::forge::Followed {
+            environment: "production".parse().unwrap(),
+            services: Vec::new(),
+            deployed: None,
+        };
+        Connection {
+            id: ConnectionId::generate(),
+            organization: nonna_model::OrganizationId::generate(),
+            project: "shop".parse().unwrap(),
+            url: "git@github.com:acme/shop.git".to_owned(),
+            forge: "github".to_owned(),
+            api: None,
+            branches: [("main".to_owned(), followed)].into(),
+            public_key: None,
+            has_token: false,
+            host_keys: None,
+            created_by: "tester".to_owned(),
+            created_at: 1,
+        }
+    }
+
+    fn judged(repository: Option<&str>, event: Event) -> Vec<Option<String>> {
+        let message = Message {
+            delivery: None,
+            at: None,
+            repository: repository.map(str::to_owned),
+            event,
+        };
+        let said = judge(&connection(), &message);
+        said.into_iter().map(|one| one.verdict.err()).collect()
+    }
+
+    fn moved(branch: &str, commit: Option<&str>) -> Moved {
+        Moved {
+            branch: branch.to_owned(),
+            commit: commit.map(|c| c.repeat(40).parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn only_pushes_of_followed_branches_are_deployed_and_the_rest_is_told_why() {
+        let push = |branch: &str, commit| Event::Pushed(vec![moved(branch, commit)]);
+        assert_eq!(judged(Some("acme/shop"), push("main", Some("a"))), [None]);
+        assert_eq!(
+            judged(Some("Acme/Shop"), push("main", Some("a"))),
+            [None],
+            "as forges compare names"
+        );
+        assert_eq!(judged(None, push("main", Some("a"))), [None]);
+        let several = Event::Pushed(vec![moved("x", Some("a")), moved("main", Some("b"))]);
+        let judgements = judged(None, several);
+        assert!(judgements[0].is_some() && judgements[1].is_none());
+        for (repository, event, words) in [
+            (Some("acme/other"), push("main", Some("a")), "acme/other"),
+            (
+                None,
+                push("Main", Some("a")),
+                "No environment follows the branch Main",
+            ),
+            (None, push("main", None), "was deleted"),
+            (None, Event::Ping, "Pushes to main are deployed"),
+            (
+                None,
+                Event::Other("the tag v1 moved".to_owned()),
+                "the tag v1 moved",
+            ),
+        ] {
+            let said = judged(repository, event).remove(0).unwrap();
+            assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_message_says_steers_a_terminal() {
+        let said = judged(Some("acme/\u{1b}[2Jx"), Event::Ping).remove(0).unwrap();
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+        let said = judged(None, Event::Other("x\u{1b}]0;x\u{7}".to_owned()))
+            .remove(0)
+            .unwrap();
+        assert!(!said.chars().any(char::is_control), "{said:?}");
+    }
+
     #[test]
     fn deliveries_are_known_by_a_short_text_each() {
         let message = |id: Option<&str>| Message {

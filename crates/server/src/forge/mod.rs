@@ -149,10 +149,22 @@ pub(crate) async fn start(app: &Arc<App>, api: SocketAddr) -> Result<()> {
             tracing::error!(%host, %error, "the webhooks' host leads elsewhere");
         }
     }
+    // What was being fetched when its repository was disconnected.
+    if let Ok(git) = app.git() {
+        for id in git.home.forges() {
+            let known = match id.parse() {
+                Ok(connection) => app.store.connection(&connection).await?.is_some(),
+                Err(_) => false,
+            };
+            if !known {
+                git.home.remove_forge(&id);
+            }
+        }
+    }
     for delivery in app.store.unfinished_deliveries().await? {
         tracing::info!(connection = %delivery.connection, number = delivery.number, "delivery of a forge resumed");
         match delivery.state {
-            DeliveryState::Reporting => report::again(app, delivery),
+            DeliveryState::Reporting => report::again(app, delivery).await?,
             _ => deliver::wake(app, &delivery.connection),
         }
     }

@@ -12,6 +12,7 @@ use nonna_model::Name;
 use nonna_store::forge::{Connection, Delivery, DeliveryState};
 use reqwest::{StatusCode, header};
 use secrecy::ExposeSecret;
+use tokio::task::JoinHandle;
 
 use super::{api, deliver, parts};
 use crate::http::App;
@@ -169,14 +170,20 @@ async fn request(app: &App, connection: &Connection, told: &Told<'_>) -> Result<
     )))
 }
 
-/// Tells that a deployment is under way. It is told once, and not waited for.
-pub(super) fn pending(app: &Arc<App>, connection: &Connection, place: &(Name, Name), commit: &ObjectId) {
+/// Tells that a deployment is under way, once, while it is. How it ends is told
+/// after that.
+pub(super) fn pending(
+    app: &Arc<App>,
+    connection: &Connection,
+    place: &(Name, Name),
+    commit: &ObjectId,
+) -> Option<JoinHandle<()>> {
     if !connection.has_token {
-        return;
+        return None;
     }
     let (app, connection) = (Arc::clone(app), connection.clone());
     let (place, commit) = (place.clone(), commit.clone());
-    app.forges.tasks.clone().spawn(async move {
+    Some(app.forges.tasks.clone().spawn(async move {
         let description = format!("Deploying to {}/{}", place.0, place.1);
         let told = Told {
             place: (&place.0, &place.1),
@@ -198,13 +205,22 @@ pub(super) fn pending(app: &Arc<App>, connection: &Connection, place: &(Name, Na
             },
             () = app.closing.cancelled() => {}
         }
-    });
+    }))
 }
 
-/// Tells what came of a delivery, in a task of its own.
-pub(super) fn begin(app: &Arc<App>, delivery: Delivery, link: Option<String>) {
+/// Tells what came of a delivery, in a task of its own, after what was told
+/// while it was under way.
+pub(super) fn begin(
+    app: &Arc<App>,
+    delivery: Delivery,
+    link: Option<String>,
+    pending: Option<JoinHandle<()>>,
+) {
     let app = Arc::clone(app);
     app.forges.tasks.clone().spawn(async move {
+        if let Some(pending) = pending {
+            let _ = pending.await;
+        }
         tokio::select! {
             () = report(&app, delivery, link) => {}
             // The next start tells it.
@@ -214,8 +230,14 @@ pub(super) fn begin(app: &Arc<App>, delivery: Delivery, link: Option<String>) {
 }
 
 /// Tells what an earlier process did not come to tell.
-pub(super) fn again(app: &Arc<App>, delivery: Delivery) {
-    begin(app, delivery, None);
+pub(super) async fn again(app: &Arc<App>, delivery: Delivery) -> Result<()> {
+    let deployment = match &delivery.deployment {
+        Some(id) => app.store.deployment(id).await?,
+        None => None,
+    };
+    let link = deployment.and_then(|deployment| deliver::first_url(app, deployment));
+    begin(app, delivery, link, None);
+    Ok(())
 }
 
 async fn report(app: &Arc<App>, mut delivery: Delivery, link: Option<String>) {

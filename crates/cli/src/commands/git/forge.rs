@@ -180,11 +180,26 @@ pub(crate) async fn deploy(context: &Context, args: &GitDeployArgs) -> Result {
     if printer.is_json() {
         printer.json(&ended);
     } else {
-        for line in ended.log.lines() {
-            printer.line(&clean(line));
-        }
+        say(context, &ended);
     }
     failed(&ended)
+}
+
+/// Prints what was said of a delivery; of one that never had its turn, what
+/// became of it.
+fn say(context: &Context, one: &DeliveryLogAnswer) {
+    let printer = &context.printer;
+    for line in one.log.lines() {
+        printer.line(&clean(line));
+    }
+    if !one.log.is_empty() {
+        return;
+    }
+    if one.delivery.message.is_empty() {
+        printer.line(&outcome(&one.delivery));
+    } else {
+        printer.line(&clean(&one.delivery.message));
+    }
 }
 
 /// A delivery that failed is a failure of the command that waited for it.
@@ -207,17 +222,7 @@ pub(crate) async fn deliveries(context: &Context, args: &GitDeliveriesArgs) -> R
             printer.json(&one);
             return Ok(());
         }
-        for line in one.log.lines() {
-            printer.line(&clean(line));
-        }
-        if one.log.is_empty() {
-            let said = if one.delivery.message.is_empty() {
-                outcome(&one.delivery)
-            } else {
-                one.delivery.message
-            };
-            printer.line(&clean(&said));
-        }
+        say(context, &one);
         return Ok(());
     }
     let found = client.deliveries(&project, &connection.id).await?;
