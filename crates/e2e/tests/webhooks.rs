@@ -708,6 +708,47 @@ fn forges_reach_webhooks_by_a_host_of_their_own_and_nothing_else_there() -> anyh
 }
 
 #[test]
+fn a_repository_that_is_too_large_is_refused_and_leaves_nothing() -> anyhow::Result<()> {
+    let nonna = Installation::with(Options {
+        variables: vec![("NONNA_BUILD_CONTEXT_LIMIT".to_owned(), "8MB".to_owned())],
+        ..Options::default()
+    })?;
+    let forge = Forge::start(None)?;
+    forge.create(REPOSITORY)?;
+    let copy = WorkingCopy::init(&nonna, "shop")?;
+    let noise = std::process::Command::new("dd")
+        .args(["if=/dev/urandom", "bs=1M", "count=40", "status=none"])
+        .arg(format!("of={}", copy.folder().join("noise.bin").display()))
+        .status()?;
+    assert!(noise.success());
+    copy.commit(&[
+        ("nonna.toml", &manifest("shop")),
+        ("Dockerfile", &dockerfile("one")),
+    ])?;
+    let large = forge.receive(&copy, REPOSITORY, "main")?;
+    let gitea = Connected::new(&nonna, &forge, Kind::Gitea, "shop", &[])?;
+    let end = gitea.deployed(&nonna, &gitea.push("main", &large));
+    assert_eq!(end["result"], "failed", "{end}");
+    assert!(
+        end["message"].as_str().unwrap().contains("[limit_exceeded]"),
+        "{end}"
+    );
+    let left: u64 = walk(&nonna.data().join("git"))
+        .iter()
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .sum();
+    assert!(left < 1_000_000, "{left} bytes are left of what was refused");
+
+    // Without it the next push is deployed.
+    std::fs::remove_file(copy.folder().join("noise.bin"))?;
+    copy.commit(&[])?;
+    let small = forge.receive(&copy, REPOSITORY, "main")?;
+    let end = gitea.deployed(&nonna, &gitea.push("main", &small));
+    assert_eq!(end["result"], "deployed", "{end}");
+    Ok(())
+}
+
+#[test]
 fn what_cannot_be_connected_is_refused_with_words() -> anyhow::Result<()> {
     let nonna = Installation::start()?;
     let file = nonna.folder().join("token");

@@ -189,7 +189,12 @@ impl Home {
 
 /// Starts a process and limits its memory, and with it that of whatever it
 /// starts later.
-pub(crate) fn spawn(mut command: Command) -> Result<Child> {
+pub(crate) fn spawn(command: Command) -> Result<Child> {
+    spawn_within(command, None)
+}
+
+/// The same; no file that it writes may have more than so many bytes.
+fn spawn_within(mut command: Command, largest: Option<u64>) -> Result<Child> {
     let child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             Error::provider(Code::NotFound, "There is no git on the server's machine.")
@@ -208,6 +213,15 @@ pub(crate) fn spawn(mut command: Command) -> Result<Child> {
         };
         if let Err(error) = rustix::process::prlimit(Some(pid), Resource::Data, limit) {
             tracing::debug!(%error, "a git process has no limit of memory");
+        }
+        if largest.is_some() {
+            let limit = Rlimit {
+                current: largest,
+                maximum: largest,
+            };
+            if let Err(error) = rustix::process::prlimit(Some(pid), Resource::Fsize, limit) {
+                tracing::debug!(%error, "a git process has no limit of files");
+            }
         }
     }
     Ok(child)
@@ -240,7 +254,15 @@ const MOST_COMPLAINTS: u64 = 16 * 1024;
 /// # Errors
 /// `RuntimeRefused` with git's own words; `Timeout`.
 pub(crate) async fn run(command: Command, limit: Duration) -> Result<Vec<u8>> {
-    let mut guard = Ending(Some(spawn(command)?));
+    run_within(command, limit, None).await
+}
+
+/// The same; no file that it writes may have more than so many bytes.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_within(command: Command, limit: Duration, largest: Option<u64>) -> Result<Vec<u8>> {
+    let mut guard = Ending(Some(spawn_within(command, largest)?));
     let Some(child) = guard.0.as_mut() else {
         return Err(Error::bug("a git process is gone before it began"));
     };

@@ -10,12 +10,14 @@ use std::time::Duration;
 use nonna_engine::{Code, Error, Result};
 use zeroize::Zeroizing;
 
-use crate::command::{Home, run};
+use crate::command::{Home, run_within};
 use crate::names::{ObjectId, is_name};
-use crate::repository::Repository;
+use crate::repository::{Repository, clear_remains, pack_sizes};
 
 /// How long a fetch may take.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
+/// What git writes at once, at most: a file that was cut off may lack that much.
+const PIECE: u64 = 64 * 1024;
 /// The longest address.
 const MOST: usize = 1000;
 
@@ -206,9 +208,11 @@ fn encoded(text: &str) -> String {
 
 impl Home {
     /// Fetches a branch, its last commit only, and answers which commit that
-    /// is. `branch` is one that the user named, never one of a message.
+    /// is. `branch` is one that the user named, never one of a message. What
+    /// comes may have `most` bytes, packed.
     ///
     /// # Errors
+    /// `LimitExceeded` where it has more;
     /// `NotFound` where there is no such branch; `Forbidden` where the forge
     /// refuses the key or the token; `RuntimeRefused` with git's own words.
     pub async fn fetch(
@@ -217,6 +221,7 @@ impl Home {
         url: &RemoteUrl,
         branch: &str,
         credentials: &Credentials,
+        most: u64,
     ) -> Result<Fetched> {
         if !is_name(branch) {
             return Err(Error::user(Code::InvalidInput, "No branch can have that name."));
@@ -277,9 +282,16 @@ impl Home {
         ];
         let mut command = self.command(&settings, &repository.of(&arguments));
         command.current_dir(work.path());
-        run(command, LIMIT)
-            .await
-            .map_err(|error| explain(&error, url, branch))?;
+        if let Err(error) = run_within(command, LIMIT, Some(most)).await {
+            // Git does not always say that a file was cut off.
+            let sizes = pack_sizes(&repository.path);
+            let is_full = sizes.iter().any(|size| size.saturating_add(PIECE) >= most);
+            clear_remains(&repository.path);
+            if is_full {
+                return Err(too_large(url, branch, most));
+            }
+            return Err(explain(&error, url, branch));
+        }
         let commit = self.resolve(repository, &full).await?.ok_or_else(|| {
             Error::provider(Code::NotFound, format!("The branch {branch} was not fetched."))
         })?;
@@ -289,6 +301,14 @@ impl Home {
         };
         Ok(Fetched { commit, known_hosts })
     }
+}
+
+fn too_large(url: &RemoteUrl, branch: &str, most: u64) -> Error {
+    Error::user(
+        Code::LimitExceeded,
+        format!("The branch {branch} of {url} has more than {most} bytes, packed."),
+    )
+    .hint("Remove what the app does not need from the repository, or raise `build.context_limit` on the server.")
 }
 
 fn explain(error: &Error, url: &RemoteUrl, branch: &str) -> Error {

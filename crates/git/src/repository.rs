@@ -41,15 +41,16 @@ impl Home {
     }
 
     /// The repository that a forge's is fetched into, made if it is not there,
-    /// and made anew where many fetches have left much in it. `id` is one of
-    /// Nonna's own ids. Nobody else may use it meanwhile.
+    /// and made anew where fetches have left many files or more than `most`
+    /// bytes in it. `id` is one of Nonna's own ids. Nobody else may use it
+    /// meanwhile.
     ///
     /// # Errors
     /// `StoreUnavailable`; `NotFound` where there is no git.
-    pub async fn ensure_forge(&self, id: &str) -> Result<Repository> {
+    pub async fn ensure_forge(&self, id: &str, most: u64) -> Result<Repository> {
         let path = self.folder("forges").join(format!("{id}.git"));
-        let packs = fs::read_dir(path.join("objects/pack")).map_or(0, Iterator::count);
-        if packs > MOST_PACK_FILES {
+        let sizes = pack_sizes(&path);
+        if sizes.len() > MOST_PACK_FILES || sizes.iter().sum::<u64>() > most {
             self.remove_forge(id);
         }
         self.ensure(path).await
@@ -182,6 +183,17 @@ impl Repository {
     }
 }
 
+/// The sizes of the files of a repository's packs, those that were cut off too.
+pub(crate) fn pack_sizes(repository: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(repository.join("objects/pack"));
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+        .collect()
+}
+
 /// Removes what a process that died has left in a repository: objects of a
 /// push that was never accepted, and locks that nobody holds any more.
 pub(crate) fn clear_remains(repository: &Path) {
@@ -210,5 +222,33 @@ pub(crate) fn clear_remains(repository: &Path) {
                 todo.push((path, depth + 1));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_fetched_is_made_anew_before_it_grows_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path(), Path::new("/nonexistent/nonna")).unwrap();
+        let repository = home.ensure_forge("con-a", 1000).await.unwrap();
+        let packs = repository.path.join("objects/pack");
+        fs::write(packs.join("pack-1.pack"), vec![0; 900]).unwrap();
+        home.ensure_forge("con-a", 1000).await.unwrap();
+        assert_eq!(pack_sizes(&repository.path), [900]);
+        fs::write(packs.join("pack-2.pack"), vec![0; 200]).unwrap();
+        home.ensure_forge("con-a", 1000).await.unwrap();
+        assert_eq!(pack_sizes(&repository.path), [] as [u64; 0]);
+        for number in 0..=MOST_PACK_FILES {
+            fs::write(packs.join(format!("pack-{number}.idx")), "").unwrap();
+        }
+        home.ensure_forge("con-a", 1000).await.unwrap();
+        assert_eq!(pack_sizes(&repository.path), [] as [u64; 0]);
+        assert!(repository.path.join("HEAD").is_file());
+        assert_eq!(home.forges(), ["con-a"]);
+        home.remove_forge("con-a");
+        assert_eq!(home.forges(), [] as [&str; 0]);
     }
 }

@@ -9,18 +9,58 @@
     reason = "a test that cannot go on has failed, and says where"
 )]
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nonna_engine::{Code, Error};
+use nonna_model::{ConnectionId, OrganizationId};
+use nonna_store::forge::{Connection, ConnectionSecrets};
 use nonna_store::records::{NewAudit, Owner, VariablesChange};
 use nonna_store::{DataFolder, SealKey, SqliteStore, Store};
-use rusqlite::Connection;
+use rusqlite::Connection as Sqlite;
 use secrecy::ExposeSecret;
+
+fn connection(organization: &OrganizationId) -> Connection {
+    Connection {
+        id: ConnectionId::generate(),
+        organization: organization.clone(),
+        project: "shop".parse().unwrap(),
+        url: "https://forge.example/a/b".to_owned(),
+        forge: "gitea".to_owned(),
+        api: None,
+        branches: BTreeMap::new(),
+        public_key: None,
+        has_token: false,
+        host_keys: None,
+        created_by: "tester".to_owned(),
+        created_at: 5,
+    }
+}
+
+async fn connect(store: &SqliteStore, organization: &OrganizationId) {
+    let secrets = ConnectionSecrets {
+        webhook: "hunter3".into(),
+        key: None,
+        token: None,
+    };
+    store
+        .create_connection(connection(organization), secrets)
+        .await
+        .unwrap();
+}
+
+async fn assert_connected(store: &SqliteStore, organization: &OrganizationId) {
+    let connections = store.list_connections(organization, None).await.unwrap();
+    let secrets = store.connection_secrets(&connections[0].id).await.unwrap();
+    assert_eq!(secrets.unwrap().webhook.expose_secret(), "hunter3");
+}
 
 async fn with_a_secret(folder: &DataFolder) -> (SqliteStore, Owner) {
     let store = SqliteStore::open_in(folder, None).unwrap();
-    let owner = Owner::Organization(store.installation().await.unwrap().organization);
+    let organization = store.installation().await.unwrap().organization;
+    connect(&store, &organization).await;
+    let owner = Owner::Organization(organization);
     let mut change = VariablesChange::of(owner.clone(), "tester");
     change.set_secrets.insert("KEY".into(), "hunter2".into());
     store.change_variables(change).await.unwrap();
@@ -29,6 +69,9 @@ async fn with_a_secret(folder: &DataFolder) -> (SqliteStore, Owner) {
 }
 
 async fn assert_opens(store: &SqliteStore, owner: &Owner) {
+    if let Owner::Organization(organization) = owner {
+        assert_connected(store, organization).await;
+    }
     let secret = store.open_secret(owner, "KEY").await.unwrap().unwrap();
     assert_eq!(secret.expose_secret(), "hunter2");
     let blob = store.get_blob("certificate", "a.example").await.unwrap().unwrap();
@@ -43,7 +86,7 @@ fn refused(path: &Path) -> Error {
 async fn a_file_of_the_first_version_opens() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("nonna.db");
-    let old = Connection::open(&path).unwrap();
+    let old = Sqlite::open(&path).unwrap();
     old.execute_batch(include_str!("../src/sqlite/schema_v1.sql"))
         .unwrap();
     old.execute_batch(
@@ -61,12 +104,16 @@ async fn a_file_of_the_first_version_opens() {
         "nna-aaaaaaaaaaaaaaaa"
     );
     assert_eq!(store.list_audit(None, 10).await.unwrap()[0].sequence, 7);
+    // What later versions keep can be kept in it.
+    let organization = store.installation().await.unwrap().organization;
+    connect(&store, &organization).await;
+    assert_connected(&store, &organization).await;
     drop(store);
-    let version: u32 = Connection::open(&path)
+    let version: u32 = Sqlite::open(&path)
         .unwrap()
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert!(version >= 1);
+    assert!(version >= 2);
 }
 
 #[test]
@@ -74,7 +121,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("nonna.db");
     drop(SqliteStore::open(&path, SealKey::generate().unwrap()).unwrap());
-    let newer = Connection::open(&path).unwrap();
+    let newer = Sqlite::open(&path).unwrap();
     newer.execute_batch("PRAGMA user_version = 999").unwrap();
     drop(newer);
     let before = std::fs::read(&path).unwrap();
@@ -88,7 +135,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
 fn files_that_are_not_ours_are_refused() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("other.db");
-    Connection::open(&path)
+    Sqlite::open(&path)
         .unwrap()
         .execute_batch("CREATE TABLE t (a)")
         .unwrap();
@@ -195,7 +242,7 @@ async fn a_rotated_key_replaces_the_old_one() {
     let folder = DataFolder::lock(temp.path()).unwrap();
     let (store, owner) = with_a_secret(&folder).await;
     let old = SealKey::load(&folder.seal_key()).unwrap().unwrap();
-    assert_eq!(store.rotate_key(&folder).await.unwrap(), 2);
+    assert_eq!(store.rotate_key(&folder).await.unwrap(), 3);
     assert_opens(&store, &owner).await;
     store.put_blob("certificate", "b.example", b"new").await.unwrap();
     drop(store);
@@ -245,7 +292,7 @@ async fn a_sealed_value_in_the_wrong_place_does_not_open() {
     change.set_secrets.insert("OTHER".into(), "other".into());
     store.change_variables(change).await.unwrap();
     drop(store);
-    Connection::open(folder.database())
+    Sqlite::open(folder.database())
         .unwrap()
         .execute_batch(
             "UPDATE secret_versions SET sealed = (SELECT sealed FROM secret_versions WHERE name = 'KEY')

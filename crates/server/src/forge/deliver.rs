@@ -323,12 +323,13 @@ async fn fetch(
         () = app.closing.cancelled() => return Err(stopped()),
     };
     say.line(&format!("Fetching {branch} of {url}")).await;
-    let repository = git.home.ensure_forge(connection.id.as_str()).await?;
+    let most = app.config.build.context_limit;
+    let repository = git.home.ensure_forge(connection.id.as_str(), most).await?;
     let mut tries = 0;
     let fetched = loop {
         tries += 1;
         let fetched = tokio::select! {
-            fetched = git.home.fetch(&repository, &url, branch, &who) => fetched,
+            fetched = git.home.fetch(&repository, &url, branch, &who, most) => fetched,
             () = app.closing.cancelled() => return Err(stopped()),
         };
         match fetched {
