@@ -199,6 +199,22 @@ impl SecondEngine {
         Ok(String::from_utf8_lossy(&call(&self.socket(), "GET", path, &[])?).into_owned())
     }
 
+    /// `POST` on its socket, of a JSON document.
+    ///
+    /// # Errors
+    /// Where it does not answer with a success.
+    pub fn post(&self, path: &str, body: &[u8]) -> anyhow::Result<String> {
+        Ok(String::from_utf8_lossy(&call(&self.socket(), "POST", path, body)?).into_owned())
+    }
+
+    /// `DELETE` on its socket.
+    ///
+    /// # Errors
+    /// Where it does not answer with a success.
+    pub fn delete(&self, path: &str) -> anyhow::Result<()> {
+        call(&self.socket(), "DELETE", path, &[]).map(drop)
+    }
+
     /// Its containers, networks beside its own three, and volumes, by name.
     ///
     /// # Errors
@@ -282,9 +298,13 @@ impl Drop for SecondEngine {
 fn call(socket: &Path, method: &str, path: &str, body: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let content = match body.first() {
+        Some(b'{') => "json",
+        _ => "x-tar",
+    };
     write!(
         stream,
-        "{method} /v1.41{path} HTTP/1.0\r\nHost: engine\r\nContent-Type: application/x-tar\r\n\
+        "{method} /v1.41{path} HTTP/1.0\r\nHost: engine\r\nContent-Type: application/{content}\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()
     )?;

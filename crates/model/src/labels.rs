@@ -33,6 +33,8 @@ pub const EXPIRES_AT: &str = "nonna.expires-at";
 pub const INSTALLATION: &str = "nonna.installation";
 /// The port that the service listens on inside its replicas.
 pub const PORT: &str = "nonna.port";
+/// The key of the pipes that a replica prints into, where it has some.
+pub const OUTPUT: &str = "nonna.output";
 /// On an image: the installation that built it. Images have keys of their own
 /// because containers inherit their image's labels: one that somebody starts
 /// by hand must not look like a replica.

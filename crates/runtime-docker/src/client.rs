@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bollard::errors::Error as Refusal;
 use bollard::{API_DEFAULT_VERSION, Docker};
-use nonna_engine::ports::Credentials;
+use nonna_engine::ports::{Credentials, OutputPipes};
 use nonna_engine::{Error, Result};
 use tokio::time::Instant;
 
@@ -32,6 +32,7 @@ pub(crate) struct Client {
     pub subnet_pool: (u8, u8),
     pub pull_stall: Duration,
     pub credentials: Arc<dyn Credentials>,
+    pub pipes: Option<Arc<dyn OutputPipes>>,
     patience: Duration,
 }
 
@@ -59,6 +60,7 @@ impl Client {
             subnet_pool: config.subnet_pool,
             pull_stall: config.pull_stall,
             credentials: Arc::clone(&config.credentials),
+            pipes: config.pipes.clone(),
             patience: config.patience,
         })
     }

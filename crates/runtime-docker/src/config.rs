@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nonna_engine::ports::Credentials;
 use nonna_engine::ports::registry::NoCredentials;
+use nonna_engine::ports::{Credentials, OutputPipes};
 
 /// Where engines listen by default, in the order in which they are tried.
 const SOCKETS: [&str; 3] = [
@@ -34,6 +34,9 @@ pub struct DockerConfig {
     /// made when the engine has no more of its own (Docker's default pool has
     /// 31 networks): `(10, 213)` gives `10.213.0.0/24` to `10.213.255.0/24`.
     pub subnet_pool: (u8, u8),
+    /// Pipes that new replicas print into; `None`: the engine keeps what they
+    /// print.
+    pub pipes: Option<Arc<dyn OutputPipes>>,
 }
 
 impl DockerConfig {
@@ -47,6 +50,7 @@ impl DockerConfig {
             pull_stall: Duration::from_secs(60),
             credentials: Arc::new(NoCredentials),
             subnet_pool: (10, 213),
+            pipes: None,
         }
     }
 

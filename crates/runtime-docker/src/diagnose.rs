@@ -12,6 +12,7 @@ use crate::health::{Check, words_of};
 use crate::image;
 use crate::kernel_log;
 use crate::listeners::Misplaced;
+use crate::output;
 use crate::text::{printable, shorten};
 
 /// As many of the last log lines are told.
@@ -212,11 +213,13 @@ async fn was_killed_for_memory(client: &Client, container: &str) -> bool {
     )
 }
 
-/// Whether this is the first process (tini, catatonit) saying that the command
+/// Whether this is the first process (tini, catatonit, our launcher) saying that the command
 /// does not exist. Not every one has the exit code for it.
 fn is_init_without_command(line: &str) -> bool {
     line.contains("No such file or directory")
-        && (line.contains("failed to exec pid1") || line.contains("[FATAL tini"))
+        && ["failed to exec pid1", "[FATAL tini", "[FATAL nonna]"]
+            .iter()
+            .any(|said| line.contains(said))
 }
 
 fn with_log(lines: &[String], error: Error) -> Error {
@@ -245,7 +248,8 @@ async fn last_lines(client: &Client, container: &str) -> Vec<String> {
     };
     // What was read until then will do.
     let _ = tokio::time::timeout(PATIENCE, reading).await;
-    let text = String::from_utf8_lossy(&text);
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    output::add_last_lines(client, container, LOG_LINES, &mut text).await;
     let lines: Vec<_> = text
         .lines()
         .map(|line| shorten(&printable(line), LOG_LINE_MAX))

@@ -31,6 +31,7 @@ mod logs;
 mod names;
 mod network;
 mod observe;
+mod output;
 mod podman;
 mod push;
 mod raw;

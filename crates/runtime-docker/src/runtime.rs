@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use nonna_engine::event::Progress;
 use nonna_engine::ports::Runtime;
+use nonna_engine::ports::output::OutputPlace;
 use nonna_engine::ports::runtime::{
     Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, ReplicaStats, RuntimeEvent,
 };
@@ -16,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 use crate::config::DockerConfig;
-use crate::{error, image, job, logs, network, observe, push, session, start, stats, stop, volume, watch};
+use crate::{
+    error, image, job, logs, network, observe, output, push, session, start, stats, stop, volume, watch,
+};
 
 /// Services as containers of one container engine.
 ///
@@ -195,6 +198,10 @@ impl Runtime for DockerRuntime {
 
     async fn stats(&self, service: &ServiceId) -> Result<Vec<ReplicaStats>> {
         stats::read(&self.client, service).await
+    }
+
+    async fn output_place(&self, replica: &str) -> Result<Option<OutputPlace>> {
+        output::place(&self.client, replica).await
     }
 
     fn watch(&self) -> BoxStream<'static, RuntimeEvent> {

@@ -21,7 +21,7 @@ use crate::diagnose::{self, Exit, Failure};
 use crate::health::{Answer, Check};
 use crate::labels::{self, Identity};
 use crate::listeners::{self, Misplaced};
-use crate::{error, files, image, launch as body, names, observe, stop};
+use crate::{error, files, image, launch as body, names, observe, output, stop};
 
 /// The pause between two questions while a replica starts: so short at first
 /// that a quick app is not waited for, longer for a slow one.
@@ -86,7 +86,8 @@ impl Start<'_> {
     /// the same image and configuration, else a new one.
     async fn container(&self) -> Result<String> {
         let name = names::replica(&self.launch.service, self.launch.release, self.index);
-        let body = body::replica(&self.client.installation, self.launch, self.index);
+        let mut body = body::replica(&self.client.installation, self.launch, self.index);
+        let mut pipes = None;
         let options = CreateContainerOptions {
             name: Some(name.clone()),
             ..CreateContainerOptions::default()
@@ -94,7 +95,14 @@ impl Start<'_> {
         let mut attempts = 0;
         loop {
             if let Some(id) = self.adopt(&name).await? {
+                // It may be the one that a call of ours made that was cut off.
+                if pipes.is_some() && output::key(self.client, &id).await? != pipes {
+                    output::discard(self.client, pipes).await;
+                }
                 return Ok(id);
+            }
+            if pipes.is_none() {
+                pipes = output::redirect(self.client, self.launch, &mut body).await;
             }
             let made = self
                 .client
@@ -112,6 +120,7 @@ impl Start<'_> {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Err(e) if error::is_missing(&e) && error::words(&e).to_lowercase().contains("image") => {
+                    output::discard(self.client, pipes).await;
                     return Err(Error::provider(
                         Code::ImageNotFound,
                         format!("The image {} is not on this machine any more.", self.launch.image),
@@ -119,6 +128,7 @@ impl Start<'_> {
                     .hint("Deploy again: it will be built or fetched anew.")
                     .said(error::words(&e)));
                 }
+                // It may have been made all the same: its pipes stay.
                 Err(e) => return Err(self.refused("make", &e)),
             }
         }
@@ -156,7 +166,7 @@ impl Start<'_> {
         if observe::state(&seen).is_running() {
             stop::stop_container(self.client, &id).await?;
         }
-        stop::remove_container(self.client, &id).await?;
+        stop::remove_replica(self.client, &id).await?;
         Ok(None)
     }
 

@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::error;
 use crate::labels::ROLE_RUN;
 use crate::observe::{self, Replica};
+use crate::output;
 
 /// A call that stops takes as long as the replica takes to end.
 const STOP_CALL_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -42,7 +43,7 @@ pub(crate) async fn retire(
     let found = observe::replicas_of(client, service).await?;
     try_join_all(found.iter().filter(|r| !kept(r)).map(|replica| async {
         stop_container(client, &replica.id).await?;
-        remove_container(client, &replica.id).await
+        remove_replica(client, &replica.id).await
     }))
     .await?;
     remove_runs(client, &[(l::SERVICE, service.as_str())], Runs::Ended).await?;
@@ -87,6 +88,15 @@ pub(crate) async fn stop_container(client: &Client, id: &str) -> Result<()> {
         Err(e) if !error::is_missing(&e) => Err(client.refused("stop a replica", &e)),
         _ => Ok(()),
     }
+}
+
+/// Removes a replica's container, as [`remove_container`], and says so to who
+/// reads its output.
+pub(crate) async fn remove_replica(client: &Client, id: &str) -> Result<()> {
+    let pipes = output::key(client, id).await?;
+    remove_container(client, id).await?;
+    output::discard(client, pipes).await;
+    Ok(())
 }
 
 /// Removes a container, and kills its process if it runs. One that is gone is

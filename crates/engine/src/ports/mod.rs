@@ -4,6 +4,7 @@
 
 pub mod builder;
 pub mod journal;
+pub mod output;
 pub mod registry;
 pub mod router;
 pub mod runtime;
@@ -11,6 +12,7 @@ pub mod storage;
 
 pub use builder::Builder;
 pub use journal::Journal;
+pub use output::OutputPipes;
 pub use registry::{Credentials, Publisher};
 pub use router::Router;
 pub use runtime::Runtime;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::event::Progress;
+use crate::ports::output::OutputPlace;
 
 /// What a runtime can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -336,6 +337,13 @@ pub trait Runtime: Send + Sync {
 
     /// What a service's replicas use now.
     async fn stats(&self, service: &ServiceId) -> Result<Vec<ReplicaStats>>;
+
+    /// Where the output of a replica (by its own id, as the runtime has it) can
+    /// be read without asking for it line by line. `None`: the replica is gone.
+    ///
+    /// # Errors
+    /// `RuntimeUnavailable`.
+    async fn output_place(&self, replica: &str) -> Result<Option<OutputPlace>>;
 
     /// What happens from now on. The stream never ends by itself: it mends
     /// itself and says [`RuntimeEvent::Resumed`].

@@ -6,15 +6,21 @@
 //! it reads with the position behind it ([`Batch::mark`]), so that after any
 //! end of this process the next one goes on exactly there.
 
+mod both;
+pub mod engine;
+mod join;
+pub mod pipe;
 mod pump;
+mod watch;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use nonna_engine::Result;
 
-use crate::record::{Batch, Record, Source, SourceIndex, Stream};
+use crate::record::{Batch, Level, Record, Source, SourceIndex, Stream};
 
+pub use both::Both;
 pub use pump::{Pumped, pump};
 
 /// A container whose output is captured.
@@ -65,6 +71,24 @@ pub trait Output: Send {
     /// Where the next [`Output::read`] begins: at most
     /// [`Batch::MAX_POSITION_BYTES`].
     fn position(&self) -> Vec<u8>;
+
+    /// All that was added until now is kept, with this position: what is behind
+    /// will not be asked for again.
+    fn kept(&mut self) {}
+}
+
+/// The output of a container that is gone.
+pub(crate) struct Ended;
+
+#[async_trait]
+impl Output for Ended {
+    async fn read(&mut self, _lines: &mut Lines) -> Result<Read> {
+        Ok(Read::End)
+    }
+
+    fn position(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// What [`Output::read`] found.
@@ -84,6 +108,8 @@ pub struct Lines {
     /// The last line of each stream may be the beginning of a stack trace.
     pub(crate) may_go_on: [bool; 2],
     recogniser: crate::recognise::Recogniser,
+    /// Lines that were lost before they came here.
+    lost: u64,
 }
 
 impl Lines {
@@ -95,6 +121,7 @@ impl Lines {
             sources: [container.source(Stream::Stdout), container.source(Stream::Stderr)],
             may_go_on: [false; 2],
             recogniser: crate::recognise::Recogniser::default(),
+            lost: 0,
         }
     }
 
@@ -116,6 +143,62 @@ impl Lines {
                 ..Record::default()
             },
         );
+    }
+
+    /// Adds a line of the log proxy's own about this container: what was lost,
+    /// and why.
+    pub fn note(&mut self, text: &str) {
+        let service = Arc::clone(&self.sources[0].service);
+        let replica = Arc::clone(&self.sources[0].replica);
+        let index = self.batch.source(&Arc::new(Source {
+            service,
+            replica,
+            stream: Stream::Proxy,
+        }));
+        self.batch.push(
+            index,
+            &Record {
+                level: Some(Level::Warn),
+                line: text.as_bytes(),
+                ..Record::default()
+            },
+        );
+    }
+
+    /// Says in its place that output was dropped; it is counted.
+    pub(crate) fn dropped(&mut self, lines: u64, bytes: u64) {
+        self.lost += lines;
+        self.note(&format!(
+            "{lines} lines ({bytes} bytes) of this replica were dropped: the spool took no more"
+        ));
+    }
+
+    /// How many lines are counted as lost since this was asked last.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// For lines of the same container.
+    pub(crate) fn like(other: &Self) -> Self {
+        Self {
+            batch: Batch::new(),
+            sources: other.sources.clone(),
+            may_go_on: [false; 2],
+            recogniser: crate::recognise::Recogniser::default(),
+            lost: 0,
+        }
+    }
+
+    /// Adds the lines of another.
+    pub(crate) fn append(&mut self, other: &Self) {
+        for record in other.batch.iter() {
+            let index = self.batch.source(record.source);
+            self.batch.push_view(index, &record);
+        }
+        for (mine, others) in self.may_go_on.iter_mut().zip(other.may_go_on) {
+            *mine |= others;
+        }
+        self.lost += other.lost;
     }
 
     /// Whether it is time to push.

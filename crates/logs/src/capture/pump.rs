@@ -1,5 +1,6 @@
 //! From one container's output into the log proxy.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nonna_engine::Result;
@@ -92,6 +93,9 @@ async fn run(proxy: &LogProxy, mut output: Box<dyn Output>, container: &Containe
             // One at a time: were a later one kept and this one not, its lines
             // would be left out.
             intake.push(batch).await?.wait().await?;
+            output.kept();
+            let lost = lines.take_lost();
+            proxy.counters().dropped_before.fetch_add(lost, Ordering::Relaxed);
         }
         if read? == Read::End {
             return Ok(Pumped::All);

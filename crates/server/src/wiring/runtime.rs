@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use nonna_engine::event::Progress;
+use nonna_engine::ports::output::OutputPlace;
 use nonna_engine::ports::runtime::{
     Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, ReplicaStats, RuntimeEvent,
 };
@@ -210,6 +211,10 @@ impl Runtime for LateRuntime {
 
     async fn stats(&self, service: &ServiceId) -> Result<Vec<ReplicaStats>> {
         self.get()?.stats(service).await
+    }
+
+    async fn output_place(&self, replica: &str) -> Result<Option<OutputPlace>> {
+        self.get()?.output_place(replica).await
     }
 
     fn watch(&self) -> BoxStream<'static, RuntimeEvent> {

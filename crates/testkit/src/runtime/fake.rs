@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use nonna_engine::event::{EventKind, Progress};
 use nonna_engine::ports::Runtime;
+use nonna_engine::ports::output::OutputPlace;
 use nonna_engine::ports::runtime::{
     Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, Output, ReplicaStats, RuntimeEvent,
 };
@@ -635,6 +636,12 @@ impl Runtime for FakeRuntime {
                 memory_limit: replica.launch.spec.resources.memory.map(|bytes| bytes.0),
             })
             .collect())
+    }
+
+    async fn output_place(&self, replica: &str) -> Result<Option<OutputPlace>> {
+        let world = self.call(format!("output_place {replica}"))?;
+        let is_there = world.replicas.values().any(|known| known.id == replica);
+        Ok(is_there.then(OutputPlace::default))
     }
 
     fn watch(&self) -> BoxStream<'static, RuntimeEvent> {
