@@ -5,7 +5,7 @@ PROFILE ?= ci
 export NONNA_PROFILE = $(PROFILE)
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-BENCHES := deploy rollout edge footprint build serve-while-building logs
+BENCHES := deploy rollout edge footprint build serve-while-building logs logs-capture logs-block
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo demo-down check-demo test bench $(addprefix bench-,$(BENCHES)) lint fmt doc clean

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod direct;
 pub mod serving;
 
@@ -77,6 +78,15 @@ pub fn percentile(values: &[f64], share: f64) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let at = ((sorted.len() as f64 - 1.0) * share).round().max(0.0) as usize;
     sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
+/// The number in an environment variable, or another.
+#[must_use]
+pub fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 /// Seconds as a number.
