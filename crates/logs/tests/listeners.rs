@@ -454,6 +454,67 @@ async fn slow_and_silent_senders_take_nothing_from_others() {
 }
 
 #[tokio::test]
+async fn a_message_that_never_ends_is_given_up() {
+    let proxy = Proxy::start(
+        "[limits]\nmessage = \"1s\"\n[[http]]\nlisten = \"127.0.0.1:0\"\n\
+         [[syslog]]\nlisten = \"127.0.0.1:0\"\ntransport = \"tcp\"\n\
+         [[fluent]]\nlisten = \"127.0.0.1:0\"\n[[unix]]\npath = \"FOLDER/s\"\n",
+    );
+    // A byte now and then, which would be enough for a limit of silence.
+    async fn dribble<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+        mut stream: S,
+        head: &[u8],
+    ) -> Vec<u8> {
+        stream.write_all(head).await.unwrap();
+        let mut answer = Vec::new();
+        let begun = Instant::now();
+        loop {
+            assert!(begun.elapsed() < Duration::from_secs(15), "it is still open");
+            let mut byte = [0; 512];
+            match tokio::time::timeout(Duration::from_millis(300), stream.read(&mut byte)).await {
+                Ok(Ok(0) | Err(_)) => return answer,
+                Ok(Ok(length)) => answer.extend_from_slice(&byte[..length]),
+                Err(_) => {
+                    let _ = stream.write_all(b"x").await;
+                }
+            }
+        }
+    }
+    let tcp = async |name: &str| TcpStream::connect(proxy.address(name)).await.unwrap();
+    let head = b"POST /lines HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n";
+    let answer = dribble(tcp("http ").await, head).await;
+    assert!(
+        answer.starts_with(b"HTTP/1.1 408"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    dribble(tcp("syslog/tcp ").await, b"<13>1 - - begun").await;
+    dribble(tcp("fluent ").await, b"\x93\xa3app\xdb\x00\x01\x00\x00").await;
+    dribble(
+        UnixStream::connect(proxy.path().join("s")).await.unwrap(),
+        b"begun",
+    )
+    .await;
+    assert_eq!(reqwest::get(proxy.url("/health")).await.unwrap().status(), 200);
+}
+
+#[test]
+fn what_the_documentation_shows_is_a_configuration() {
+    let page = include_str!("../../../docs/log-proxy.md");
+    let blocks: Vec<&str> = page
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(blocks.len() >= 4);
+    let config = Config::parse("docs/log-proxy.md", &blocks.concat()).unwrap();
+    assert_eq!(
+        (config.rules.len(), config.metrics.len(), config.forward.len()),
+        (4, 2, 1)
+    );
+}
+
+#[tokio::test]
 async fn rules_limits_and_metrics_are_as_configured() {
     let proxy = Proxy::start(
         "[limits.service.\"loud\"]\nlines_per_second = 1\nburst = 3\n\

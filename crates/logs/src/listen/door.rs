@@ -105,9 +105,11 @@ impl Door {
         tokio::time::timeout(self.limits.room, permit).await.ok()?.ok()
     }
 
-    /// The turn to decompress and read.
+    /// The turn to decompress and read; waits for it as long as a sender may
+    /// be held back.
     pub(super) async fn turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        self.reading.acquire().await.ok()
+        let turn = self.reading.acquire();
+        tokio::time::timeout(self.limits.room, turn).await.ok()?.ok()
     }
 
     async fn push(&self, batches: Vec<Batch>) -> Result<Vec<Ack>> {

@@ -115,7 +115,9 @@ async fn stream(
     loop {
         let read = match messages.next(&mut connection, longest).await {
             Ok(Some(bytes)) => {
+                // Held only while it is read; whoever waits too long sends again.
                 let Some(_turn) = door.turn().await else {
+                    door.counters.refused(Protocol::Fluent);
                     return Ok(());
                 };
                 message(bytes, longest, &mut collector).map(Some)

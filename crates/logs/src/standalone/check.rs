@@ -110,13 +110,17 @@ pub(super) fn limits(config: &Config) -> Result<Limits> {
         body_bytes: given.body.map_or(defaults.body_bytes, Size::memory),
         receiving_bytes: given.receiving.map_or(defaults.receiving_bytes, Size::memory),
         idle: given.idle.map_or(defaults.idle, |idle| idle.0),
+        message: given.message.map_or(defaults.message, |message| message.0),
         services: given.services.unwrap_or(defaults.services),
         ..defaults
     };
-    if limits.connections == 0 || limits.services == 0 || limits.idle < Duration::from_secs(1) {
+    if limits.connections == 0
+        || limits.services == 0
+        || limits.idle.min(limits.message) < Duration::from_secs(1)
+    {
         return Err(wrong(
             "[limits]",
-            "`connections` and `services` are at least 1, and `idle` at least \"1s\"",
+            "`connections` and `services` are at least 1, and `idle` and `message` at least \"1s\"",
         ));
     }
     if limits.body_bytes < LEAST_BODY || limits.receiving_bytes < limits.body_bytes {

@@ -77,6 +77,8 @@ pub struct LimitsConfig {
     pub receiving: Option<Size>,
     /// How long a connection may be silent.
     pub idle: Option<Span>,
+    /// How long a message may take from its first byte to its last.
+    pub message: Option<Span>,
     /// How many services senders may name.
     pub services: Option<usize>,
     /// Lines a second of a service.

@@ -201,7 +201,14 @@ pub(super) async fn keep<T: Send + 'static>(
     let service = defaults.service.unwrap_or_else(|| protocol.name().to_owned());
     let replica = defaults.replica.unwrap_or_else(|| body.peer.clone());
     let mut collector = door.collector(&service, &replica);
-    let turn = door.turn().await;
+    let Some(turn) = door.turn().await else {
+        door.counters.refused(protocol);
+        return Err(Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many requests are being read: send this again a little later.",
+        )
+        .again());
+    };
     let small = !body.is_compressed() && body.bytes.len() <= SMALL;
     let work = move || {
         let decoded;

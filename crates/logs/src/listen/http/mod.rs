@@ -33,9 +33,9 @@ use super::connection::{Connection, Socket, accept};
 use super::slots::Held;
 use super::{Door, Protocol, Tasks, bind};
 
-/// From the first byte of a request's head to its last; a connection without a
-/// request is closed then too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// From the first byte of a request's head to its last. A connection without a
+/// request is closed then too, so it is longer than most senders' pauses.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// The largest head of a request.
 const HEAD_BYTES: usize = 64 * 1024;
 /// How long requests under way may take when the process ends.
