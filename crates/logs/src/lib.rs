@@ -10,6 +10,8 @@ pub mod capture;
 mod files;
 pub mod forward;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod intake;
 mod journal;
 mod line;

@@ -81,6 +81,30 @@ impl Opener {
     }
 }
 
+/// Reads a block's columns beside a text as if they had just been
+/// decompressed, and every record of it; for the fuzz target. Answers whether
+/// they are columns of that text.
+pub(crate) fn read_raw(text: &[u8], meta: &[u8], count: usize) -> bool {
+    let mut data = BlockData {
+        text: text.to_vec(),
+        ..BlockData::default()
+    };
+    let sound = data.arrange(meta, count).is_some();
+    if sound {
+        let mut line = Vec::new();
+        for record in 0..count {
+            data.line(record, &mut line);
+            let _ = data.fields(record).count();
+            let _ = data.source(record);
+            let _ = data.end_of(record);
+        }
+        for place in 0..text.len() {
+            let _ = data.record_at(place);
+        }
+    }
+    sound
+}
+
 fn take_varint(meta: &mut &[u8]) -> Option<usize> {
     let (number, rest) = varint::take(meta)?;
     *meta = rest;

@@ -1,0 +1,9 @@
+//! `nonna_logs::fuzzing`, the target `compress`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    if let Some((_, entry)) = nonna_logs::fuzzing::TARGETS.iter().find(|(name, _)| *name == "compress") {
+        entry(data);
+    }
+});
