@@ -13,6 +13,7 @@ pub mod git;
 pub mod http;
 pub mod installation;
 pub mod load;
+pub mod log_proxy;
 pub mod registry;
 pub mod second_engine;
 
