@@ -45,7 +45,7 @@ pub(super) const PROJECTS: &[Project] = &[
     },
     Project {
         language: "rust",
-        folder: "bench/projects/rust",
+        folder: "examples/rust-app",
         line: ("src/main.rs", "const GREETING: &str = \"hello from rust\";"),
         insert: None,
         plain: "FROM rust:1-bookworm\nENV CARGO_HTTP_CAINFO=/run/ca.crt\nWORKDIR /app\nCOPY . .\n\

@@ -202,24 +202,27 @@ pub(crate) struct OfService {
     pub(crate) service: Name,
 }
 
+impl OfService {
+    fn read(params: &[(String, String)]) -> Result<Self, Refusal> {
+        Ok(Self {
+            project: name(params, "project")?,
+            environment: name(params, "environment")?,
+            service: name(params, "service")?,
+        })
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for OfService {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let params = named(parts, state).await?;
-        Ok(Self {
-            project: name(&params, "project")?,
-            environment: name(&params, "environment")?,
-            service: name(&params, "service")?,
-        })
+        Self::read(&named(parts, state).await?)
     }
 }
 
 /// A release's path.
 pub(crate) struct OfRelease {
-    pub(crate) project: Name,
-    pub(crate) environment: Name,
-    pub(crate) service: Name,
+    pub(crate) service: OfService,
     pub(crate) release: ReleaseNumber,
 }
 
@@ -229,9 +232,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OfRelease {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let params = named(parts, state).await?;
         Ok(Self {
-            project: name(&params, "project")?,
-            environment: name(&params, "environment")?,
-            service: name(&params, "service")?,
+            service: OfService::read(&params)?,
             release: get(&params, "release")?,
         })
     }
@@ -251,11 +252,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OfAnyRelease {
         let params = named(parts, state).await?;
         let is_current = params.iter().any(|(k, v)| k == "release" && v == "current");
         Ok(Self {
-            service: OfService {
-                project: name(&params, "project")?,
-                environment: name(&params, "environment")?,
-                service: name(&params, "service")?,
-            },
+            service: OfService::read(&params)?,
             release: if is_current {
                 None
             } else {

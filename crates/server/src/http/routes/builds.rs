@@ -104,18 +104,8 @@ const LOOK_BACK: u32 = 500;
 
 async fn build_log(
     State(app): State<Arc<App>>,
-    OfRelease {
-        project,
-        environment,
-        service,
-        release,
-    }: OfRelease,
+    OfRelease { service: at, release }: OfRelease,
 ) -> Answer<Json<BuildLogAnswer>> {
-    let at = OfService {
-        project,
-        environment,
-        service,
-    };
     let snapshot = app.snapshot(&at.project, &at.environment).await?;
     let service = must(&snapshot, &at)?;
     if let Some(kept) = log::read(app.store.as_ref(), &service.id, release).await? {
