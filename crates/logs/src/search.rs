@@ -397,7 +397,9 @@ impl Run<'_> {
                     }
                 }
                 // Fields stand behind the lines.
-                None => break,
+                None if data.is_behind_lines(place) => break,
+                // The end of a line.
+                None => at = place + 1,
             }
         }
         found.sort_unstable();

@@ -62,7 +62,8 @@ fn corpus(count: usize) -> Vec<String> {
                 n / 256 % 256, n % 256, n / 60 % 60, n % 60, n * 31
             ),
             2 => format!("I1124 08:{:02}:{:02}.{:06} 1 main.go:{}] tick {n}", n / 60 % 60, n % 60, n, n % 500),
-            _ => format!("plain {n} \u{1}mark é {}", "y".repeat(n % 90)),
+            _ if n % 8 == 3 => format!("plain {n} \u{1}mark é {}", "y".repeat(n % 90)),
+            _ => format!("raw {n} \u{2}mark {:032x} {}", n * 77_777_777, "y".repeat(n % 90)),
         })
         .collect()
 }
@@ -132,6 +133,12 @@ fn a_query_answers_as_a_plain_scan_does() {
             "\"I1124\"",
             "*\u{1}m*",
             "404",
+            "*7cf8*",
+            "*cf8\"*",
+            "*fade*",
+            "*abc*",
+            "\"0000000000607cf8\"",
+            "raw *cafe*",
         ] {
             let expr = query::parse(text).unwrap();
             let wanted: Vec<u64> = everything

@@ -12,7 +12,7 @@ use regex_automata::meta::Regex;
 use crate::recognise::{field, time};
 use crate::record::{Level, RecordView, Source, Stream};
 use crate::segment::block::{Header, service_bit};
-use crate::segment::tokens;
+use crate::segment::{hex, tokens};
 
 pub use parse::parse;
 
@@ -55,6 +55,8 @@ pub enum Expr {
 #[derive(Debug, Clone)]
 pub struct Text {
     finder: Finder<'static>,
+    /// The part of it that blocks keep as it is, wherever it stands in a line.
+    untouched: Option<Finder<'static>>,
     /// The hashes of its words that must be in a block's filter.
     words: Vec<u64>,
 }
@@ -63,6 +65,10 @@ impl Text {
     fn new(text: &[u8], whole_words: bool) -> Self {
         Self {
             finder: Finder::new(text).into_owned(),
+            untouched: (!time::may_touch(text))
+                .then(|| hex::untouched(text))
+                .flatten()
+                .map(|part| Finder::new(part).into_owned()),
             words: tokens::query_hashes(text, !whole_words, !whole_words),
         }
     }
@@ -209,13 +215,11 @@ impl Expr {
         }
     }
 
-    /// A text that stands in the line of every record that matches, apart from
-    /// its time: the longest known.
+    /// A text that stands in the line of every record that matches, in what
+    /// blocks keep of it as it is: the longest known.
     pub(crate) fn literal(&self) -> Option<&Finder<'static>> {
         match self {
-            Self::Words(text) | Self::Contains(text) => {
-                (!text.bytes().is_empty() && !time::may_touch(text.bytes())).then_some(&text.finder)
-            }
+            Self::Words(text) | Self::Contains(text) => text.untouched.as_ref(),
             Self::And(all) => all
                 .iter()
                 .filter_map(Self::literal)

@@ -10,7 +10,7 @@ use zstd::stream::raw::CParameter;
 
 use super::filter::Builder as FilterBuilder;
 use super::tokens::{self, HashSet};
-use super::{BLOCK_BYTES, TIME_MARK};
+use super::{BLOCK_BYTES, HEX_MARK, LINE_END, TIME_MARK, hex};
 use crate::frame::Frame;
 use crate::recognise::Times;
 use crate::recognise::time::Format;
@@ -18,7 +18,7 @@ use crate::record::{RecordView, Source};
 use crate::varint;
 
 /// What a block's header begins with.
-pub(crate) const MAGIC: [u8; 4] = *b"NLB1";
+pub(crate) const MAGIC: [u8; 4] = *b"NLB2";
 /// How long a header is.
 pub(crate) const HEADER: usize = 112;
 /// Records of a block are in at most so many groups.
@@ -127,13 +127,20 @@ impl Header {
     }
 }
 
+/// The bit of a group's shape whose lines are kept as they are.
+const RAW: u8 = 0x80;
+
 /// Records of one source that look alike: they are kept together.
 #[derive(Debug, Default)]
 struct Group {
     source: usize,
     format: Format,
+    /// Numbers in hexadecimal are taken out of its lines, and each has its end
+    /// behind it. Else they are kept as they are, and so are their lengths.
+    packed: bool,
     count: usize,
     text: Vec<u8>,
+    hex: Vec<u8>,
     fields: Vec<u8>,
     levels: Vec<u8>,
     lengths: Vec<u8>,
@@ -146,6 +153,7 @@ impl Group {
     fn clear(&mut self) {
         self.count = 0;
         self.text.clear();
+        self.hex.clear();
         self.fields.clear();
         self.levels.clear();
         self.lengths.clear();
@@ -187,6 +195,14 @@ impl BlockBuilder {
             .and_then(|()| compressor.set_parameter(CParameter::ContentSizeFlag(true)))
             .and_then(|()| compressor.set_parameter(CParameter::ChecksumFlag(false)))
             .map_err(|e| bug(&e))?;
+        if settled {
+            // 6 MiB of tables, where the level would take 32: the same size of
+            // blocks to a thousandth.
+            compressor
+                .set_parameter(CParameter::ChainLog(20))
+                .and_then(|()| compressor.set_parameter(CParameter::HashLog(19)))
+                .map_err(|e| bug(&e))?;
+        }
         Ok(Self {
             compressor,
             settled,
@@ -241,6 +257,11 @@ impl BlockBuilder {
         let found = self.times.find(record.line, time);
         // A line that holds the mark itself keeps its time.
         let found = found.filter(|_| memchr::memchr(TIME_MARK, record.line).is_none());
+        // One that holds what the others are marked by is kept as it is.
+        let raw = match memchr::memchr2(HEX_MARK, LINE_END, record.line) {
+            Some(_) => RAW,
+            None => 0,
+        };
         let format = found.map_or(Format::NONE, |found| found.format);
         let shape = match record.line.first() {
             Some(b'{') => 1,
@@ -248,28 +269,35 @@ impl BlockBuilder {
             Some(b' ' | b'\t') => 3,
             _ => 0,
         };
-        let group = self.group(source, format, shape);
+        let group = self.group(source, format, shape | raw);
         self.order.push(u16::try_from(group).unwrap_or(u16::MAX));
         let group = &mut self.groups[group];
         group.count += 1;
         group.levels.push(record.level as u8);
         group.times.push(time);
-        let length = match found {
+        let before = group.text.len();
+        let packed = group.packed;
+        let (text, hex) = (&mut group.text, &mut group.hex);
+        let mut put = |text: &mut Vec<u8>, part: &[u8]| match packed {
+            true => hex::pack(part, text, hex),
+            false => text.extend_from_slice(part),
+        };
+        match found {
             Some(found) if group.format == found.format => {
                 let unit = found.format.unit();
                 let stamp = found.time.div_euclid(unit) - time.div_euclid(unit);
                 varint::put_signed(&mut group.stamps, stamp);
-                group.text.extend_from_slice(&record.line[..found.at]);
-                group.text.push(TIME_MARK);
-                group.text.extend_from_slice(&record.line[found.at + found.len..]);
-                record.line.len() - found.len + 1
+                put(text, &record.line[..found.at]);
+                text.push(TIME_MARK);
+                put(text, &record.line[found.at + found.len..]);
             }
-            _ => {
-                group.text.extend_from_slice(record.line);
-                record.line.len()
-            }
-        };
-        varint::put(&mut group.lengths, length as u64);
+            _ => put(text, record.line),
+        }
+        if packed {
+            group.text.push(LINE_END);
+        } else {
+            varint::put(&mut group.lengths, (group.text.len() - before) as u64);
+        }
         let fields = record.fields.as_bytes();
         varint::put(&mut group.field_lengths, fields.len() as u64);
         group.fields.extend_from_slice(fields);
@@ -297,7 +325,7 @@ impl BlockBuilder {
         let key = if self.used + 1 < MAX_GROUPS / 2 {
             (source, format, shape)
         } else {
-            (source, Format::NONE, 0)
+            (source, Format::NONE, RAW)
         };
         let at = match self.by_key.get(&key) {
             Some(known) => *known,
@@ -309,6 +337,7 @@ impl BlockBuilder {
                 group.clear();
                 group.source = key.0;
                 group.format = key.1;
+                group.packed = key.2 & RAW == 0;
                 self.used += 1;
                 self.used - 1
             }
@@ -384,7 +413,7 @@ impl BlockBuilder {
         varint::put(meta, groups.len() as u64);
         for group in groups {
             varint::put(meta, group.source as u64);
-            meta.push(group.format.0);
+            meta.extend_from_slice(&[group.format.0, u8::from(group.packed)]);
             varint::put(meta, group.count as u64);
             meta.push(unit_of(&group.times));
         }
@@ -419,6 +448,13 @@ impl BlockBuilder {
         for group in groups {
             text.extend_from_slice(&group.fields);
         }
+        // Last, and how long it is behind it: a search leaves it alone.
+        let start = text.len();
+        for group in groups {
+            text.extend_from_slice(&group.hex);
+        }
+        let hex = u32::try_from(text.len() - start).unwrap_or(u32::MAX);
+        text.extend_from_slice(&hex.to_le_bytes());
     }
 }
 

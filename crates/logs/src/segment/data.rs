@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use zstd::bulk::Decompressor;
 
-use super::TIME_MARK;
 use super::block::Header;
+use super::{LINE_END, TIME_MARK, hex};
 use crate::recognise::time::{Format, TimeWriter};
 use crate::record::{Fields, Level, Source, Stream};
 use crate::varint;
@@ -21,6 +21,8 @@ pub(crate) struct Place {
     pub(crate) time: i64,
     /// The time that stands in the line, in its format's units.
     stamp: i64,
+    /// Where its numbers in hexadecimal begin in their column.
+    hex: u32,
     group: u16,
     pub(crate) level: Level,
 }
@@ -29,11 +31,17 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct BlockData {
     pub(crate) sources: Vec<Arc<Source>>,
-    groups: Vec<(usize, Format)>,
+    /// Of each group its source, its format, and whether it is packed: numbers in
+    /// hexadecimal are taken out, and lines have ends in place of lengths.
+    groups: Vec<(usize, Format, bool)>,
     pub(crate) places: Vec<Place>,
     /// The records' numbers in the order in which their lines stand.
     by_text: Vec<u32>,
     text: Vec<u8>,
+    /// Where the lines end in the text: what follows is fields.
+    lines: usize,
+    /// Where the column of numbers in hexadecimal begins in the text.
+    hex: usize,
     meta: Vec<u8>,
     writer: TimeWriter,
 }
@@ -55,7 +63,11 @@ impl Opener {
     pub(crate) fn text(&mut self, header: &Header, body: &[u8], data: &mut BlockData) -> Option<()> {
         let start = header.filter as usize + header.meta as usize;
         data.places.clear();
-        self.unpack(body.get(start..)?, header.text_raw, &mut data.text)
+        self.unpack(body.get(start..)?, header.text_raw, &mut data.text)?;
+        let (rest, length) = data.text.split_last_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        data.hex = rest.len().checked_sub(length)?;
+        Some(())
     }
 
     /// Decompresses the columns, and sets up where everything is. The text
@@ -124,9 +136,16 @@ fn take_bytes<'a>(meta: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 }
 
 impl BlockData {
-    /// The lines, times taken out, one after another.
+    /// The lines, times and numbers in hexadecimal taken out, one after
+    /// another, and the fields.
     pub(crate) fn text(&self) -> &[u8] {
-        &self.text
+        self.text.get(..self.hex).unwrap_or_default()
+    }
+
+    /// The numbers in hexadecimal.
+    fn column(&self) -> &[u8] {
+        let end = self.text.len().saturating_sub(4);
+        self.text.get(self.hex..end).unwrap_or_default()
     }
 
     fn arrange(&mut self, mut meta: &[u8], count: usize) -> Option<()> {
@@ -147,12 +166,13 @@ impl BlockData {
         for _ in 0..take_varint(meta)? {
             let source = take_varint(meta)?;
             let format = Format(*take_bytes(meta, 1)?.first()?);
+            let packed = *take_bytes(meta, 1)?.first()? & 1 != 0;
             let records = take_varint(meta)?;
             let unit = *take_bytes(meta, 1)?.first()?;
             if source >= self.sources.len() || !format.is_valid() || unit > 9 {
                 return None;
             }
-            self.groups.push((source, format));
+            self.groups.push((source, format, packed));
             spans.push((at, records, unit));
             at = at.checked_add(records)?;
         }
@@ -195,18 +215,39 @@ impl BlockData {
         }
         let mut at = 0_u32;
         for came in &self.by_text {
-            let length = u32::try_from(take_varint(meta)?).ok()?;
             let place = &mut self.places[*came as usize];
-            (place.start, place.len) = (at, length);
-            at = at.checked_add(length)?;
+            place.start = at;
+            if self.groups.get(usize::from(place.group))?.2 {
+                let rest = self.text.get(at as usize..self.hex)?;
+                place.len = u32::try_from(memchr::memchr(LINE_END, rest)?).ok()?;
+                // Its end is no part of it.
+                at = at.checked_add(1)?;
+            } else {
+                place.len = u32::try_from(take_varint(meta)?).ok()?;
+            }
+            at = at.checked_add(place.len)?;
         }
+        self.lines = at as usize;
         for came in &self.by_text {
             let length = u32::try_from(take_varint(meta)?).ok()?;
             let place = &mut self.places[*came as usize];
             (place.fields_start, place.fields_len) = (at, length);
             at = at.checked_add(length)?;
         }
-        if at as usize != self.text.len() {
+        if at as usize != self.hex {
+            return None;
+        }
+        let mut used = 0_usize;
+        for came in &self.by_text {
+            let place = &mut self.places[*came as usize];
+            place.hex = u32::try_from(used).ok()?;
+            if self.groups.get(usize::from(place.group))?.2 {
+                let start = place.start as usize;
+                let line = self.text.get(start..start + place.len as usize)?;
+                used += hex::bytes_of(line)?;
+            }
+        }
+        if used != self.column().len() {
             return None;
         }
         for (start, records, unit) in spans {
@@ -229,6 +270,11 @@ impl BlockData {
             }
         }
         meta.is_empty().then_some(())
+    }
+
+    /// Whether this place of the text is behind all lines.
+    pub(crate) fn is_behind_lines(&self, place: usize) -> bool {
+        place >= self.lines
     }
 
     /// The record whose line holds this place of the text.
@@ -263,7 +309,7 @@ impl BlockData {
         Fields::from_bytes(bytes.unwrap_or_default())
     }
 
-    /// Adds the record's line, its time put back.
+    /// Adds the record's line, its time and its numbers put back.
     pub(crate) fn line(&mut self, record: usize, out: &mut Vec<u8>) {
         let Some(place) = self.places.get(record).copied() else {
             return;
@@ -272,10 +318,19 @@ impl BlockData {
         let Some(text) = self.text.get(start..start + place.len as usize) else {
             return;
         };
-        let format = self
-            .groups
-            .get(usize::from(place.group))
-            .map_or(Format::NONE, |group| group.1);
+        let (_, format, packed) =
+            self.groups
+                .get(usize::from(place.group))
+                .copied()
+                .unwrap_or((0, Format::NONE, false));
+        // Not by `column()`: the writer is borrowed beside it.
+        let end = self.text.len().saturating_sub(4);
+        let start = self.hex + place.hex as usize;
+        let mut column = self.text.get(start..end).unwrap_or_default();
+        let mut put = |part: &[u8], out: &mut Vec<u8>| match packed {
+            true => hex::unpack(part, &mut column, out),
+            false => out.extend_from_slice(part),
+        };
         let mark = if format == Format::NONE {
             None
         } else {
@@ -283,12 +338,12 @@ impl BlockData {
         };
         match mark {
             Some(at) => {
-                out.extend_from_slice(&text[..at]);
+                put(&text[..at], out);
                 self.writer
                     .write(out, format, place.stamp.wrapping_mul(format.unit()));
-                out.extend_from_slice(&text[at + 1..]);
+                put(&text[at + 1..], out);
             }
-            None => out.extend_from_slice(text),
+            None => put(text, out),
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::segment::block::BlockBuilder;
 use crate::segment::data::{BlockData, Opener};
 use crate::segment::file::Segment;
 
-/// zstd's level, and its window as a power of two.
-const SETTLED: (i32, u32) = (9, 22);
+/// zstd's level, and its window as a power of two. Beyond this level each byte
+/// costs several times the time.
+const SETTLED: (i32, u32) = (15, 21);
 /// Blocks are made of about so many bytes of lines.
 const SETTLED_BYTES: usize = 2 * 1024 * 1024;
 
