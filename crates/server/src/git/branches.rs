@@ -69,20 +69,15 @@ impl Branches {
     }
 
     /// The environment that follows a branch. `manifest` is that of the
-    /// commit: it is asked for the project's own environment, and, where
-    /// `trusted`, which environment follows which branch. Whoever pushes here
-    /// may deploy anywhere; whoever may push some branch on a forge may not,
-    /// so what their branch says of that does not count.
-    pub(crate) fn environment(
-        &self,
-        branch: &str,
-        manifest: Option<&Manifest>,
-        trusted: bool,
-    ) -> Option<Name> {
+    /// commit: it is asked which environment follows which branch, and for the
+    /// project's own. Whoever pushes here may deploy anywhere; whoever may push
+    /// some branch on a forge may not, and is never asked: where that goes was
+    /// said when the repository was connected.
+    pub(crate) fn environment(&self, branch: &str, manifest: Option<&Manifest>) -> Option<Name> {
         if let Some(environment) = self.followed.get(branch) {
             return Some(environment.clone());
         }
-        if let Some(manifest) = manifest.filter(|_| trusted)
+        if let Some(manifest) = manifest
             && let Some(environment) = manifest.environment_of_branch(branch)
         {
             return Some(environment.clone());
@@ -91,7 +86,6 @@ impl Branches {
             return None;
         }
         manifest
-            .filter(|_| trusted)
             .and_then(|manifest| manifest.environment.clone())
             .or_else(|| DEFAULT_ENVIRONMENT.parse().ok())
     }
@@ -114,20 +108,16 @@ mod tests {
         .unwrap();
         let mut branches = Branches::default();
         branches.set("by-hand", Some(name("special"))).unwrap();
-        let of = |branch, trusted| {
+        let of = |branch| {
             branches
-                .environment(branch, Some(&manifest), trusted)
+                .environment(branch, Some(&manifest))
                 .map(|name| name.to_string())
         };
-        assert_eq!(of("main", true).as_deref(), Some("live"));
-        assert_eq!(of("master", true).as_deref(), Some("live"));
-        assert_eq!(of("develop", true).as_deref(), Some("staging"));
-        assert_eq!(of("by-hand", true).as_deref(), Some("special"));
-        assert_eq!(of("feature", true), None);
-        // A branch on a forge cannot make itself one that deploys.
-        assert_eq!(of("develop", false), None);
-        assert_eq!(of("main", false).as_deref(), Some("production"));
-        assert_eq!(of("by-hand", false).as_deref(), Some("special"));
+        assert_eq!(of("main").as_deref(), Some("live"));
+        assert_eq!(of("master").as_deref(), Some("live"));
+        assert_eq!(of("develop").as_deref(), Some("staging"));
+        assert_eq!(of("by-hand").as_deref(), Some("special"));
+        assert_eq!(of("feature"), None);
         assert!(branches.set("--upload-pack=x", Some(name("x"))).is_err());
     }
 }

@@ -242,7 +242,7 @@ async fn decide(app: &Arc<App>, push: &Arc<Push>, ask: &Ask, say: &Say) -> Resul
                 text.and_then(|text| manifest::parse(&text, FILE_NAME).ok())
             }
         };
-        match branches.environment(&branch, manifest.as_ref(), true) {
+        match branches.environment(&branch, manifest.as_ref()) {
             Some(environment) if new.is_zero() => {
                 return Err(Error::user(
                     Code::Conflict,
