@@ -87,7 +87,7 @@ fn store(bench: &Bench, lines: u64, trouble: Trouble) -> anyhow::Result<Outcome>
     } else {
         kill_process(pid, Signal::CONT)?;
     }
-    let whole = reader.wait_for(lines, Duration::from_secs(60))?;
+    let whole = reader.wait_for(lines, Duration::from_secs(600))?;
     let name = if is_frozen {
         "the store frozen"
     } else {
@@ -119,7 +119,7 @@ fn over_quota(bench: &Bench, lines: u64) -> anyhow::Result<Outcome> {
     let written = writer.written(Duration::from_secs(lines / RATE * 2 + 60))?;
     let key = writer.key.clone();
     drop(writer);
-    pipes.removed(&key);
+    pipes.mark_removed(&key);
     let container = Container {
         id: key.as_str().into(),
         service: "bench/production/writer".into(),

@@ -132,7 +132,7 @@ impl Bench {
         let mut entrypoint = vec!["/writer".to_owned()];
         let mut key = String::new();
         if let Some(pipes) = pipes {
-            let prepared = pipes.prepare()?;
+            let prepared = pipes.make_ready()?;
             binds.push(format!(
                 "{}:{LAUNCHER_IN_CONTAINER}:ro",
                 prepared.launcher.display()

@@ -5,7 +5,7 @@ use data_encoding::BASE64;
 use nonna_engine::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Lines, Output, Read};
+use super::{Ended, Lines, Output, Read};
 
 /// A container whose output goes two ways: into Nonna's pipes, and to the
 /// engine while nobody held the pipes.
@@ -34,6 +34,15 @@ impl Both {
         Self {
             outputs: [first, second],
             ended: [false; 2],
+        }
+    }
+
+    /// Only one of the two is there.
+    #[must_use]
+    pub fn alone(first: Box<dyn Output>) -> Self {
+        Self {
+            outputs: [first, Box::new(Ended)],
+            ended: [false, true],
         }
     }
 }

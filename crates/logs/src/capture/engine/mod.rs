@@ -38,6 +38,9 @@ pub struct LogFile {
     pub format: FileFormat,
     /// A line that is left out, with its end: what Nonna itself printed there.
     pub hide: Option<&'static str>,
+    /// Where there is no position: only what was printed after this moment
+    /// (nanoseconds since 1970, UTC), because it was read in another way before.
+    pub after: Option<i64>,
 }
 
 /// The engine's files as a source of lines: made once, for all containers.
@@ -180,6 +183,8 @@ struct Reader {
     parsed: usize,
     joiner: Joiner,
     next: Option<Place>,
+    /// Entries up to this time were read in another way.
+    after: Option<i64>,
     /// The file of the entry that was parsed last.
     last: Option<u64>,
     notes: Vec<Note>,
@@ -195,12 +200,14 @@ impl Reader {
             parsed: 0,
             joiner: Joiner::default(),
             next: None,
+            after: None,
             last: None,
             notes: Vec::new(),
         };
         let heads: Vec<_> = all.iter().map(|path| files::head(path).ok().flatten()).collect();
         let index = |head: u64| heads.iter().position(|found| *found == Some(head));
         let Some(next) = position.next else {
+            reader.after = reader.file.after;
             reader.open = reader.first(&all)?;
             return Ok(reader);
         };
@@ -338,6 +345,7 @@ impl Reader {
             };
             match entry::parse(self.file.format, bytes) {
                 Some(entry) if self.file.hide.is_some_and(|hide| hide.as_bytes() == &*entry.text) => {}
+                Some(entry) if entry.time.is_some() && entry.time <= self.after => {}
                 Some(entry) => {
                     self.joiner
                         .take(lines, entry.stderr, entry.time, &entry.text, place);

@@ -87,6 +87,7 @@ fn reader(engine: &Engine, position: &Position) -> Reader {
         path: engine.path.clone(),
         format: FileFormat::Json,
         hide: None,
+        after: None,
     };
     Reader::open(file, *position).unwrap()
 }
@@ -131,6 +132,28 @@ fn positions_hold_over_rotation_and_compression() {
         assert_eq!(drain(&mut second), want);
         assert_eq!(second.position(), first.position());
     }
+}
+
+#[test]
+fn what_was_read_in_another_way_is_not_read_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut engine = Engine::new(temp.path(), 3);
+    for n in 1..=5 {
+        engine.print(false, &format!("{n}\n"));
+    }
+    let file = LogFile {
+        path: engine.path.clone(),
+        format: FileFormat::Json,
+        hide: Some("5\n"),
+        after: Some(2),
+    };
+    let mut open = Reader::open(file.clone(), Position::default()).unwrap();
+    assert_eq!(drain(&mut open), ["stdout 3", "stdout 4"]);
+    // With a position it is not asked.
+    engine.time = 0;
+    engine.print(false, "6\n");
+    let mut open = Reader::open(file, open.position()).unwrap();
+    assert_eq!(drain(&mut open), ["stdout 6"]);
 }
 
 #[test]
@@ -234,6 +257,7 @@ async fn what_a_removed_container_printed_last_is_read() {
         path: engine.path.clone(),
         format: FileFormat::Json,
         hide: None,
+        after: None,
     };
     let mut output = files.open(&container(), file.clone(), None).await.unwrap();
     let mut lines = Lines::new(&container());

@@ -27,6 +27,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nonna_engine::ports::OutputPipes;
+use nonna_engine::ports::output::PreparedPipes;
 use nonna_engine::{Code, Error, Result};
 use rustix::fs::{FlockOperation, Mode, flock};
 use serde::{Deserialize, Serialize};
@@ -230,7 +232,7 @@ impl Pipes {
     ///
     /// # Errors
     /// `StoreUnavailable` where they cannot be made or nobody holds them.
-    pub fn prepare(&self) -> Result<Prepared> {
+    pub fn make_ready(&self) -> Result<Prepared> {
         self.ensure_holder()?;
         let key = key();
         let container = self.root.join(&key);
@@ -314,7 +316,7 @@ impl Pipes {
 
     /// Takes note that a container is gone: when its spool was read, its output
     /// has ended.
-    pub fn removed(&self, key: &str) {
+    pub fn mark_removed(&self, key: &str) {
         if let Some(container) = self.container(key)
             && container.exists()
             && let Err(error) = fs::write(container.join(REMOVED), [])
@@ -365,7 +367,7 @@ impl Pipes {
     /// The last lines that a container printed, oldest first, as far as they
     /// are in the newest segments.
     #[must_use]
-    pub fn last_lines(&self, key: &str, count: usize) -> Vec<Vec<u8>> {
+    pub fn newest_lines(&self, key: &str, count: usize) -> Vec<Vec<u8>> {
         let Some(container) = self.container(key) else {
             return Vec::new();
         };
@@ -392,6 +394,33 @@ impl Pipes {
                 return last.into();
             }
         }
+    }
+}
+
+impl OutputPipes for Pipes {
+    fn prepare(&self) -> Result<PreparedPipes> {
+        let prepared = self.make_ready()?;
+        Ok(PreparedPipes {
+            key: prepared.key,
+            mounts: vec![
+                (prepared.launcher, LAUNCHER_IN_CONTAINER.to_owned()),
+                (prepared.pipes, PIPES_IN_CONTAINER.to_owned()),
+            ],
+            launcher: LAUNCHER_IN_CONTAINER.to_owned(),
+            architecture: match std::env::consts::ARCH {
+                "x86_64" => "amd64",
+                "aarch64" => "arm64",
+                other => other,
+            },
+        })
+    }
+
+    fn removed(&self, key: &str) {
+        self.mark_removed(key);
+    }
+
+    fn last_lines(&self, key: &str, count: usize) -> Vec<Vec<u8>> {
+        self.newest_lines(key, count)
     }
 }
 

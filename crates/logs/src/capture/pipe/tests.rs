@@ -101,7 +101,7 @@ async fn what_a_container_prints_comes_out_and_ends_with_it() {
     let temp = tempfile::tempdir().unwrap();
     let _held = Held::start(temp.path(), 1 << 30);
     let pipes = pipes(temp.path());
-    let prepared = pipes.prepare().unwrap();
+    let prepared = pipes.make_ready().unwrap();
     let mut output = pipes.open(&prepared.key, &container(), None).unwrap();
     let (mut out, mut err) = (writer(&prepared, OUT), writer(&prepared, ERR));
     out.write_all(b"one\ntw").unwrap();
@@ -120,9 +120,9 @@ async fn what_a_container_prints_comes_out_and_ends_with_it() {
     let mut out = writer(&prepared, OUT);
     out.write_all(b"four\nlast").unwrap();
     assert_eq!(read(&mut *output, 1).await, ["stdout four"]);
-    assert_eq!(pipes.last_lines(&prepared.key, 2), [b"thr", &b"four"[..]]);
+    assert_eq!(pipes.newest_lines(&prepared.key, 2), [b"thr", &b"four"[..]]);
     drop(out);
-    pipes.removed(&prepared.key);
+    pipes.mark_removed(&prepared.key);
     assert_eq!(read(&mut *output, 9).await, ["stdout last"]);
     let all = pipes.all().unwrap();
     assert_eq!(all, [(prepared.key.clone(), Some(container()))]);
@@ -148,7 +148,7 @@ async fn each_line_comes_once_over_restarts_of_reader_and_holder() {
     let temp = tempfile::tempdir().unwrap();
     let mut held = Some(Held::start(temp.path(), 1 << 30));
     let pipes = pipes(temp.path());
-    let prepared = pipes.prepare().unwrap();
+    let prepared = pipes.make_ready().unwrap();
     let mut file = writer(&prepared, OUT);
     let printing = std::thread::spawn(move || print(&mut file, 0..LINES));
     let mut position: Option<Vec<u8>> = None;
@@ -205,7 +205,7 @@ async fn beyond_the_quota_every_line_is_counted_and_nobody_waits() {
     let temp = tempfile::tempdir().unwrap();
     let _held = Held::start(temp.path(), 4 << 20);
     let pipes = pipes(temp.path());
-    let prepared = pipes.prepare().unwrap();
+    let prepared = pipes.make_ready().unwrap();
     let mut file = writer(&prepared, OUT);
     print(&mut file, 0..LINES);
     let mut output = pipes.open(&prepared.key, &container(), None).unwrap();
@@ -236,7 +236,7 @@ async fn beyond_the_quota_every_line_is_counted_and_nobody_waits() {
         {
             print(&mut file, LINES..LINES + 10);
             drop(file);
-            pipes.removed(&prepared.key);
+            pipes.mark_removed(&prepared.key);
         }
     }
     assert!(told > 0 && whole > 10);
