@@ -2,6 +2,8 @@
 # itself. Sourced after common.sh, with `peers` set to the folder that they go to.
 # shellcheck shell=bash
 
+peers="${peers:?the folder that programs are unpacked to}"
+
 # Usage: unpack PACKAGE PROGRAM-PATH-INSIDE LIBRARY-PACKAGE…
 unpack() {
   local package=$1 program=$2 work
