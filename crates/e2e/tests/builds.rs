@@ -316,6 +316,55 @@ fn a_service_may_give_its_builds_less_time() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_nonna_toml_says_of_a_build_is_done_and_is_part_of_what_is_unchanged() -> anyhow::Result<()> {
+    let nonna = Installation::start()?;
+    let salt = unique("said");
+    let app = |build: &str| {
+        let manifest =
+            format!("project = \"app\"\n[build]\n{build}\nstart = \"python -m http.server $PORT\"\n");
+        // Without the table, the Dockerfile would decide.
+        nonna.project(
+            "app",
+            &[
+                ("Dockerfile", "FROM busybox:latest\nRUN exit 9\n"),
+                ("index.html", "hello"),
+                ("nonna.toml", &manifest),
+            ],
+        )
+    };
+    let said = |command: &str| {
+        format!("language = \"python\"\ninstall = \"echo {salt} > /opt/venv/said\"\ncommand = \"{command}\"")
+    };
+    app(&said("cat /opt/venv/said > page && id -u > who"))?;
+    let first = nonna.nonna_in("app", &["deploy"])?.ok()?;
+    assert_eq!(served(&nonna, "/page")?, salt, "{first:?}");
+    assert!(
+        first.stderr.contains("`build.command` in nonna.toml"),
+        "{first:?}"
+    );
+    let again = nonna.nonna_in("app", &["deploy"])?.ok()?;
+    assert!(again.stderr.contains("Nothing to do"), "{again:?}");
+
+    app(&said("echo another > page"))?;
+    let other = nonna.nonna_in("app", &["deploy"])?.ok()?;
+    assert!(other.stderr.contains("[build"), "{other:?}");
+    assert_eq!(served(&nonna, "/page")?, "another");
+
+    // Neither is a Dockerfile set aside in silence, nor is a command.
+    app("")?;
+    let both = nonna.nonna_in("app", &["deploy"])?.failed_with("invalid_input")?;
+    assert!(
+        both.stderr.contains("`build.start`") && both.stderr.contains("`Dockerfile`"),
+        "{both:?}"
+    );
+    app("language = \"static\"\ncommand = \"make\"")?;
+    let useless = nonna.nonna_in("app", &["deploy"])?.failed_with("invalid_input")?;
+    assert!(useless.stderr.contains("`build.command`"), "{useless:?}");
+    assert_eq!(served(&nonna, "/page")?, "another");
+    Ok(())
+}
+
 /// What a run of `nonna gc` removed, or would: kind and name, in order.
 fn collected(nonna: &Installation, arguments: &[&str]) -> anyhow::Result<Vec<(String, String)>> {
     let mut all = vec!["gc", "--json"];

@@ -7,9 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nonna_model::build::BuildPlan;
 use nonna_model::plan::{CurrentRelease, Plan, StepId};
 use nonna_model::release::ReleaseState;
-use nonna_model::service::RouteSpec;
+use nonna_model::service::{BuildSource, RouteSpec};
 use nonna_model::{DeploymentId, ServiceId};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -204,6 +205,11 @@ impl Builder for NoBuilder {
 
     async fn existing(&self, _request: &BuildRequest) -> Result<Option<BuiltImage>> {
         Ok(None)
+    }
+
+    async fn explain(&self, _source: &BuildSource, _port: Option<u16>) -> Result<BuildPlan> {
+        Err(Error::user(Code::NothingToBuild, "This program has no builder.")
+            .hint("Give the service an image."))
     }
 
     async fn has_context(&self, _digest: &str) -> Result<bool> {

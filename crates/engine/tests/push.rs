@@ -22,6 +22,7 @@ use nonna_engine::ports::registry::{Publication, Publisher};
 use nonna_engine::ports::{Builder, Journal};
 use nonna_engine::standalone::MemoryJournal;
 use nonna_engine::{Code, Error, Result};
+use nonna_model::build::BuildPlan;
 use nonna_model::observed::Observed;
 use nonna_model::plan::{DesiredEnvironment, DesiredService, Plan, Scope, StepKind, Target};
 use nonna_model::service::{BuildSource, Push, Source};
@@ -53,6 +54,10 @@ impl Builder for OneImage {
             size: 1,
             builder: "test".into(),
         })
+    }
+
+    async fn explain(&self, _: &BuildSource, _: Option<u16>) -> Result<BuildPlan> {
+        Ok(BuildPlan::default())
     }
 
     async fn has_context(&self, _: &str) -> Result<bool> {
@@ -97,6 +102,7 @@ fn planned(required: bool) -> Plan {
         target: None,
         arguments: BTreeMap::new(),
         timeout_ms: None,
+        overrides: nonna_model::service::BuildOverrides::default(),
     }));
     spec.push = Some(Push {
         repository: "registry.example/team/web".into(),

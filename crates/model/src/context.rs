@@ -344,6 +344,40 @@ impl ContextManifest {
             .and_then(|at| self.entries.get(at))
     }
 
+    /// The file that a path leads to, links followed: its SHA-256 and its size.
+    /// In a valid context no link leads out.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<(&str, u64)> {
+        let mut todo: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+        let mut here: Vec<String> = Vec::new();
+        let mut links = 0;
+        while let Some(part) = todo.pop() {
+            match part.as_str() {
+                "" | "." => continue,
+                ".." => {
+                    here.pop()?;
+                    continue;
+                }
+                _ => here.push(part),
+            }
+            match self.get(&here.join("/")).map(|entry| &entry.kind) {
+                Some(EntryKind::Symlink { target }) => {
+                    links += 1;
+                    if links > MAX_LINK_HOPS {
+                        return None;
+                    }
+                    here.pop();
+                    todo.extend(target.split('/').rev().map(str::to_owned));
+                }
+                Some(EntryKind::File { size, sha256, .. }) => {
+                    return todo.is_empty().then_some((sha256.as_str(), *size));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// Checks everything that can be known without the contents.
     ///
     /// # Errors

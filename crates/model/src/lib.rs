@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod command_line;
 pub mod context;
 pub mod export;

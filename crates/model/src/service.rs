@@ -42,6 +42,59 @@ pub struct BuildSource {
     /// allows. It changes nothing of what is built: [`BuildSource::inputs`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// What its owner says in place of what would be detected.
+    #[serde(default, skip_serializing_if = "BuildOverrides::is_empty")]
+    pub overrides: BuildOverrides,
+}
+
+/// What is said in place of what would be detected: `build` in `nonna.toml`.
+/// Where nothing is said, detection decides.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BuildOverrides {
+    /// The language, one of [`LANGUAGES`]. Also where there is a Dockerfile,
+    /// which is not used then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// A line for the shell that installs the dependencies; empty: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install: Option<String>,
+    /// A line for the shell that builds; empty: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// A line for the shell that starts the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// The folder whose files are served as they are, once the build has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+/// The languages that can be detected, as [`BuildOverrides::language`] names
+/// them. The detectors' own table must have the same names.
+pub const LANGUAGES: &[&str] = &[
+    "ruby", "php", "elixir", "java", "dotnet", "go", "rust", "python", "deno", "node", "static",
+];
+
+impl BuildOverrides {
+    /// Whether nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names().next().is_none()
+    }
+
+    /// What is said, by the names of the fields.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        [
+            ("language", &self.language),
+            ("install", &self.install),
+            ("command", &self.command),
+            ("start", &self.start),
+            ("output", &self.output),
+        ]
+        .into_iter()
+        .filter(|(_, value)| value.is_some())
+        .map(|(name, _)| name)
+    }
 }
 
 impl BuildSource {
@@ -452,6 +505,7 @@ mod tests {
             target: None,
             arguments: BTreeMap::new(),
             timeout_ms: None,
+            overrides: BuildOverrides::default(),
         }));
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<ServiceSpec>(&text).unwrap(), spec);

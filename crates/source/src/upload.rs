@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use futures_util::Stream;
+use nonna_engine::error::{Code, Error, Result};
 use nonna_model::context::{FRAME_HEADER_LEN, frame_header, printable};
 use sha2::{Digest, Sha256};
 
@@ -27,6 +28,31 @@ impl Scanned {
             .locate(sha256)
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no file holds {sha256}")))?;
         Ok((File::open(path)?, size))
+    }
+
+    /// What a file of the context holds, links followed; `None`: there is none.
+    ///
+    /// # Errors
+    /// `InvalidContext` where it has more than `limit` bytes, or cannot be read.
+    pub fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some((sha256, size)) = self.manifest.file(path) else {
+            return Ok(None);
+        };
+        let path = printable(path);
+        if size > limit {
+            return Err(Error::user(
+                Code::InvalidContext,
+                format!("`{path}` has {size} bytes, at most {limit} are expected of it."),
+            ));
+        }
+        let mut content = Vec::new();
+        self.open_blob(sha256)
+            .and_then(|(file, _)| file.take(limit).read_to_end(&mut content))
+            .map_err(|error| {
+                Error::user(Code::InvalidContext, format!("`{path}` cannot be read: {error}."))
+                    .hint("See that it was not removed meanwhile, and that you may read it.")
+            })?;
+        Ok(Some(content))
     }
 
     /// These contents as frames: the body of an upload. What the context does

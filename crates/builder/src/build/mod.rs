@@ -19,8 +19,10 @@ use nonna_engine::ports::registry::NoCredentials;
 use nonna_engine::ports::storage::CacheOwner;
 use nonna_engine::ports::{Builder, Credentials};
 use nonna_engine::{Code, Error, Result};
+use nonna_model::build::BuildPlan;
 use nonna_model::context::digest_hex;
 use nonna_model::labels;
+use nonna_model::service::BuildSource;
 use nonna_model::units::Bytes as Size;
 use tokio_util::sync::CancellationToken;
 
@@ -411,6 +413,12 @@ impl Builder for BuildKitBuilder {
         }
         let recipe = self.recipe(request).await?;
         self.built_before(request, &recipe.key(request)).await
+    }
+
+    async fn explain(&self, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan> {
+        let contexts = self.contexts.clone();
+        let source = source.clone();
+        beside(move || recipe::explain(&contexts, &source, port)).await
     }
 
     async fn has_context(&self, digest: &str) -> Result<bool> {

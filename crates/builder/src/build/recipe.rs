@@ -2,22 +2,34 @@
 //! generated one, and with which layout of the context.
 
 use data_encoding::HEXLOWER;
+use nonna_engine::Result;
 use nonna_engine::ports::builder::BuildRequest;
-use nonna_engine::{Code, Error, Result};
-use nonna_model::context::{ContextManifest, EntryKind, printable};
+use nonna_model::build::{BuildPlan, DOCKERFILE};
+use nonna_model::context::printable;
+use nonna_model::service::BuildSource;
 use sha2::{Digest, Sha256};
 
 use super::dockerfile::Dockerfile;
 use crate::context::{ContextStore, ExtraFile, TarOptions};
-use crate::detect::{self, Overrides, SOURCE_FOLDER, Settings, Tree};
+use crate::detect::{self, Asked, How, Overrides, SOURCE_FOLDER, Settings, Tree};
 use crate::storage::commands;
 
-/// The largest Dockerfile that is read.
-const MAX_DOCKERFILE: u64 = 1024 * 1024;
-/// What a Dockerfile is called.
-const DOCKERFILE: &str = "Dockerfile";
 /// Part of every key: raised when the same source would be built otherwise.
 const GENERATION: &str = "1";
+
+/// How source would be built, in words: for nobody's caches in particular,
+/// and without what only this machine needs. Blocks on the disk.
+pub(super) fn explain(contexts: &ContextStore, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan> {
+    let manifest = contexts.manifest(&source.context)?;
+    let read = |path: &str| contexts.read_file(&manifest, path, detect::MAX_FILE);
+    let tree = Tree::new(&manifest, &read);
+    let settings = Settings {
+        port,
+        overrides: Overrides::from(&source.overrides),
+        ..Settings::default()
+    };
+    detect::decide(&tree, Asked::from(source), &settings)?.explained(&tree)
+}
 
 /// How to build.
 pub(super) struct Recipe {
@@ -42,29 +54,26 @@ impl Recipe {
         cache: String,
     ) -> Result<Self> {
         let manifest = contexts.manifest(&request.source.context)?;
-        let given = request.source.dockerfile.as_deref();
-        let path = given.map_or(DOCKERFILE, |path| path.strip_prefix("./").unwrap_or(path));
-        if let Some(text) = contexts.read_file(&manifest, path, MAX_DOCKERFILE)? {
-            return Ok(Self {
-                builder: DOCKERFILE.to_owned(),
-                dockerfile: Dockerfile::new(path, &String::from_utf8_lossy(&text), false),
-                layout: TarOptions::default(),
-                explanation: vec![format!("building with {}", printable(path))],
-                commands: commands(&String::from_utf8_lossy(&text)),
-            });
-        }
-        if given.is_some() {
-            return Err(no_dockerfile(path, &manifest));
-        }
         let read = |path: &str| contexts.read_file(&manifest, path, detect::MAX_FILE);
         let tree = Tree::new(&manifest, &read);
         let settings = Settings {
             port: request.port,
             extra_ca,
             cache,
-            overrides: Overrides::default(),
+            overrides: Overrides::from(&request.source.overrides),
         };
-        let plan = detect::detect(&tree, &settings)?;
+        let plan = match detect::decide(&tree, Asked::from(&request.source), &settings)? {
+            How::Detected(plan) => plan,
+            How::Dockerfile { path, text, .. } => {
+                return Ok(Self {
+                    builder: DOCKERFILE.to_owned(),
+                    dockerfile: Dockerfile::new(&path, &text, false),
+                    layout: TarOptions::default(),
+                    explanation: vec![format!("building with {}", printable(&path))],
+                    commands: commands(&text),
+                });
+            }
+        };
         let mut extra = plan.files.clone();
         extra.push(ExtraFile {
             path: DOCKERFILE.to_owned(),
@@ -100,31 +109,5 @@ impl Recipe {
             }
         }
         format!("sha256:{}", HEXLOWER.encode(&hash.finalize()))
-    }
-}
-
-fn no_dockerfile(path: &str, manifest: &ContextManifest) -> Error {
-    let error = Error::user(
-        Code::NothingToBuild,
-        format!(
-            "There is no Dockerfile at `{}` in the build context.",
-            printable(path)
-        ),
-    );
-    let mut others: Vec<&str> = manifest
-        .entries
-        .iter()
-        .filter(|entry| matches!(entry.kind, EntryKind::File { .. }))
-        .map(|entry| entry.path.as_str())
-        .filter(|path| {
-            let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-            name.contains("dockerfile") && !name.ends_with(".dockerignore")
-        })
-        .collect();
-    others.truncate(3);
-    if others.is_empty() {
-        error.hint("Mend the path (it is relative to the folder that is built), and see that `.dockerignore` does not leave it out.")
-    } else {
-        error.hint(format!("Did you mean `{}`?", others.join("` or `")))
     }
 }

@@ -13,8 +13,6 @@ use nonna_model::context::{
 };
 use sha2::{Digest, Sha256};
 
-/// How many links are followed to a file: what Linux follows.
-const MAX_LINKS: usize = 40;
 const PIECE: usize = 128 * 1024;
 
 /// What the server answers to a client that announces a context.
@@ -223,7 +221,7 @@ impl ContextStore {
     /// # Errors
     /// `InvalidContext` if it is larger than `limit`; `StoreUnavailable`.
     pub fn read_file(&self, manifest: &ContextManifest, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let Some((sha, size)) = locate(manifest, path) else {
+        let Some((sha, size)) = manifest.file(path) else {
             return Ok(None);
         };
         if size > limit {
@@ -256,39 +254,6 @@ impl ContextStore {
             }
         }
     }
-}
-
-/// The file that a path leads to, links followed. The manifest was validated,
-/// so no link leads out.
-fn locate<'a>(manifest: &'a ContextManifest, path: &str) -> Option<(&'a str, u64)> {
-    let mut todo: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
-    let mut here: Vec<String> = Vec::new();
-    let mut links = 0;
-    while let Some(part) = todo.pop() {
-        match part.as_str() {
-            "" | "." => continue,
-            ".." => {
-                here.pop()?;
-                continue;
-            }
-            _ => here.push(part),
-        }
-        match manifest.get(&here.join("/")).map(|entry| &entry.kind) {
-            Some(EntryKind::Symlink { target }) => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return None;
-                }
-                here.pop();
-                todo.extend(target.split('/').rev().map(str::to_owned));
-            }
-            Some(EntryKind::File { size, sha256, .. }) => {
-                return todo.is_empty().then_some((sha256.as_str(), *size));
-            }
-            _ => {}
-        }
-    }
-    None
 }
 
 impl Inner {

@@ -5,6 +5,7 @@
 
 pub mod base_images;
 mod compiled;
+mod decide;
 mod deno;
 mod dotnet;
 mod elixir;
@@ -14,6 +15,7 @@ mod javascript;
 mod node;
 mod php;
 mod plan;
+mod portable;
 mod procfile;
 mod python;
 mod reference;
@@ -36,7 +38,8 @@ mod tests;
 use nonna_engine::{Code, Error, Result};
 use nonna_model::context::printable;
 
-pub use self::plan::{Decision, Plan};
+pub use self::decide::{Asked, How, decide};
+pub use self::plan::{Decision, Other, Plan};
 pub use self::reference::{Reference, markdown};
 pub use self::settings::{Cache, Overrides, Settings};
 pub use self::start::Start;
@@ -144,18 +147,25 @@ pub trait Detector: Sync {
     fn plan(&self, tree: &Tree<'_>, settings: &Settings) -> Result<Plan>;
 }
 
-/// Finds out what a folder is and how it is built.
+/// Finds out what a folder without a Dockerfile is and how it is built.
 ///
 /// # Errors
-/// `NothingToBuild` with all that was looked for, and what the detector says.
+/// `NothingToBuild` with all that was looked for, and what the detector says;
+/// `InvalidInput` for an override that the language has no use for.
 pub fn detect(tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
-    if let Some(name) = &settings.overrides.language {
-        let detector = by_name(name)?;
-        let mut plan = detector.plan(tree, settings)?;
-        plan.notes
-            .push(format!("{name} is what `build.language` in nonna.toml says"));
-        return Ok(plan);
-    }
+    let plan = if let Some(name) = &settings.overrides.language {
+        let mut plan = by_name(name)?.plan(tree, settings)?;
+        plan.decided = writer::overruled("language");
+        plan
+    } else {
+        strongest(tree, settings)?
+    };
+    check_overrides(&plan, &settings.overrides)?;
+    Ok(plan)
+}
+
+/// The plan of the detector that recognises the folder most surely.
+fn strongest(tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
     let mut recognised: Vec<(&dyn Detector, Sign)> = Vec::new();
     for detector in DETECTORS {
         if let Some(sign) = detector.sign(tree)? {
@@ -164,31 +174,77 @@ pub fn detect(tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
     }
     // Stable: among equals the table's order stays.
     recognised.sort_by_key(|(_, sign)| std::cmp::Reverse(sign.strength));
-    let Some((winner, best)) = recognised.first() else {
+    let mut recognised = recognised.into_iter();
+    let Some((winner, best)) = recognised.next() else {
         return Err(nothing(tree));
     };
     let mut plan = winner.plan(tree, settings)?;
-    for (other, sign) in recognised.iter().skip(1) {
-        // A page among an app's files is no second app.
-        if sign.strength == Strength::Files {
-            continue;
-        }
-        let why = if sign.strength == best.strength {
-            format!("{} is looked for first", winner.name())
-        } else {
-            format!(
-                "{} ({}) also says how the app is started",
-                winner.name(),
-                best.found
-            )
-        };
-        plan.notes.push(format!(
-            "{} was recognised too (by {}), but {why}; a Dockerfile, or another `source` in nonna.toml, decides otherwise",
-            other.name(),
-            sign.found,
-        ));
-    }
+    plan.others = recognised
+        .map(|(other, sign)| Other {
+            name: other.name(),
+            why: if sign.strength == best.strength {
+                format!("{} is looked for first", winner.name())
+            } else {
+                format!("{} ({}) is the stronger sign", winner.name(), best.found)
+            },
+            sign,
+        })
+        .collect();
+    plan.decided = if plan.others.is_empty() {
+        format!("{}, and nothing else was recognised", best.found)
+    } else {
+        format!(
+            "{} is the strongest sign: {}",
+            best.found,
+            best.strength.about().trim_end_matches('.')
+        )
+    };
     Ok(plan)
+}
+
+/// Every override must have had its say, or its owner waits for it in vain.
+fn check_overrides(plan: &Plan, overrides: &Overrides) -> Result<()> {
+    let refuse = |field: &str, why: &str, hint: &str| {
+        Err(Error::user(
+            Code::InvalidInput,
+            format!("`build.{field}` in nonna.toml cannot be used: {why}."),
+        )
+        .hint(hint))
+    };
+    let ran = |line: &Option<String>, field: &str, decisions: &[Decision]| {
+        line.as_ref().is_none_or(|line| line.is_empty())
+            || decisions.iter().any(|one| one.why == writer::overruled(field))
+    };
+    let name = plan.name;
+    if !ran(&overrides.install, "install", &plan.install) {
+        return refuse(
+            "install",
+            &format!("{name} installs nothing here"),
+            "Take it away, or use a Dockerfile.",
+        );
+    }
+    if !ran(&overrides.build, "command", &plan.build) {
+        return refuse(
+            "command",
+            &format!("{name} has no step here that builds"),
+            "Put it behind the install command (`install = \"… && …\"`), or use a Dockerfile.",
+        );
+    }
+    if overrides.output.is_some() && plan.rule != writer::overruled("output") {
+        return refuse(
+            "output",
+            &format!("a build of {name} ends in a program, not in pages"),
+            "Take it away, or name another `build.language`.",
+        );
+    }
+    if overrides.start.is_some() && plan.rule != writer::overruled("start") {
+        return refuse(
+            "start",
+            "the build ends in pages, which a web server of its own serves",
+            "Take `start` away to serve the pages, or `output` to start a program.",
+        );
+    }
+    Ok(())
 }
 
 fn by_name(name: &str) -> Result<&'static dyn Detector> {

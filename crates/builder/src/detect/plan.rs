@@ -4,6 +4,7 @@ use super::settings::Cache;
 use super::start::Start;
 use super::version::Version;
 use super::writer::Written;
+use super::{Sign, Strength};
 use crate::context::ExtraFile;
 
 /// A command, and the rule that chose it.
@@ -12,6 +13,17 @@ pub struct Decision {
     /// What runs.
     pub command: String,
     /// Why.
+    pub why: String,
+}
+
+/// A language that was recognised and did not decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// The detector.
+    pub name: &'static str,
+    /// By what it recognised the folder.
+    pub sign: Sign,
+    /// Why another one decided.
     pub why: String,
 }
 
@@ -24,6 +36,10 @@ pub struct Plan {
     pub framework: Option<String>,
     /// The files that decided, such as `package.json, pnpm-lock.yaml`.
     pub found: String,
+    /// Which rule chose the detector.
+    pub decided: String,
+    /// What else was recognised.
+    pub others: Vec<Other>,
     /// The versions of the language and its tools, and why these.
     pub versions: Vec<Version>,
     /// What installs the dependencies, in order.
@@ -57,6 +73,8 @@ impl Plan {
             name,
             framework: None,
             found: found.into(),
+            decided: String::new(),
+            others: Vec::new(),
             versions: Vec::new(),
             install: written.install,
             build: written.build,
@@ -91,6 +109,17 @@ impl Plan {
         lines.push(format!("start command: {} ({})", self.start, self.rule));
         lines.push(format!("base image: {}", self.base_images.join(", ")));
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
+        // A page among an app's files is no second app.
+        let others = self
+            .others
+            .iter()
+            .filter(|other| other.sign.strength != Strength::Files);
+        lines.extend(others.map(|other| {
+            format!(
+                "note: {} was recognised too (by {}), but {}; `build.language` in nonna.toml decides otherwise",
+                other.name, other.sign.found, other.why
+            )
+        }));
         lines
     }
 }

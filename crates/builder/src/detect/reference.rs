@@ -56,11 +56,14 @@ const INTRODUCTION: &str = "\
 A folder with a `Dockerfile` is built with it. Any other folder is looked at, and
 what Nonna finds out decides how it is built: nothing is written into your folder.
 Every build begins with the plan in words: what was found, which rule decided,
-which versions, what installs, what builds, and what will be started.
+which versions, what installs, what builds, and what will be started. `nonna build
+--explain` shows it before anything is sent, with what lost and the lines that
+overrule each part; `--dockerfile` prints the Dockerfile that was made.
 
 What overrules it: a line `web: COMMAND` in a `Procfile` is the start command, a
 version file is the version, `source` in [`nonna.toml`](manifest.md) is the folder
-that is looked at, and a `Dockerfile` is the whole plan.
+that is looked at, its table [`build`](manifest.md#build) names language, commands
+and output, and a `Dockerfile` is the whole plan.
 
 Every image runs as a user without rights, holds neither compilers nor development
 dependencies, and starts the app itself, with no shell around it, so that it gets

@@ -1,6 +1,6 @@
 //! What a build is given beside the source.
 
-use nonna_model::service::DEFAULT_PORT;
+use nonna_model::service::{BuildOverrides, DEFAULT_PORT};
 
 use crate::build::CA_SECRET;
 
@@ -39,6 +39,19 @@ pub struct Overrides {
     pub command_is_given: bool,
 }
 
+impl From<&BuildOverrides> for Overrides {
+    fn from(said: &BuildOverrides) -> Self {
+        Self {
+            language: said.language.clone(),
+            install: said.install.clone(),
+            build: said.command.clone(),
+            start: said.start.clone(),
+            output: said.output.clone(),
+            command_is_given: false,
+        }
+    }
+}
+
 /// What a build is given beside the source.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -47,7 +60,7 @@ pub struct Settings {
     /// Whether builds are given extra certificate authorities.
     pub extra_ca: bool,
     /// Whose caches of dependencies are used: builds with the same text share
-    /// them, others never do.
+    /// them, others never do. Empty: nobody's in particular.
     pub cache: String,
     /// What the user says in place of what would be detected.
     pub overrides: Overrides,
@@ -64,10 +77,12 @@ impl Settings {
     /// and not the lockfile's, so that another lockfile finds all that has
     /// stayed the same.
     pub(super) fn cache_mount(&self, cache: &Cache) -> String {
+        let id = match self.cache.as_str() {
+            "" => String::new(),
+            owner => format!("id=nonna-{owner}-{},", cache.name),
+        };
         format!(
-            " --mount=type=cache,id=nonna-{}-{},target={}{}",
-            self.cache,
-            cache.name,
+            " --mount=type=cache,{id}target={}{}",
             cache.folder,
             // Tools that do not lock their cache take turns.
             if cache.shared { "" } else { ",sharing=locked" }

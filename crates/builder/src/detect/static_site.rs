@@ -6,7 +6,7 @@ use nonna_engine::Result;
 use super::base_images::BUSYBOX;
 use super::start::Start;
 use super::tree::Tree;
-use super::writer::Writer;
+use super::writer::{Writer, overruled};
 use super::{Detector, Plan, Reference, SOURCE_FOLDER, Settings, Sign, Strength, incomplete};
 use crate::context::ExtraFile;
 
@@ -87,8 +87,16 @@ impl Detector for StaticSite {
     }
 
     fn plan(&self, tree: &Tree<'_>, settings: &Settings) -> Result<Plan> {
-        let (folder, path) =
-            folder(tree).ok_or_else(|| incomplete("There is no index.html.", "Add one, or a Dockerfile."))?;
+        let said = settings.overrides.output.as_deref();
+        let (folder, path) = said
+            .map(|folder| {
+                (
+                    if folder == "." { "" } else { folder },
+                    join(folder, "index.html"),
+                )
+            })
+            .or_else(|| folder(tree))
+            .ok_or_else(|| incomplete("There is no index.html.", "Add one, or a Dockerfile."))?;
         let source = join(SOURCE_FOLDER, folder);
         let source = source.trim_end_matches('/');
         let mut config = String::new();
@@ -106,7 +114,11 @@ impl Detector for StaticSite {
             .line(&format!("COPY {source}/ /srv/"))
             .environment(&[("PORT", &port)]);
         let start = Start::Shell("httpd -f -p $PORT -h /srv -c /etc/httpd.conf".to_owned());
-        let written = writer.finish("65534:65534", start, "the files are served as they are");
+        let rule = said.map_or_else(
+            || "the files are served as they are".to_owned(),
+            |_| overruled("output"),
+        );
+        let written = writer.finish("65534:65534", start, rule);
         let mut plan = Plan::new(self.name(), path, written);
         plan.files = vec![ExtraFile {
             path: CONFIG.to_owned(),

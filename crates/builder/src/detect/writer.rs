@@ -24,6 +24,8 @@ pub(super) struct Writer<'s> {
     build: Vec<Decision>,
     /// The mount of a folder of another stage, for the step that builds.
     lent: String,
+    /// The stage has the whole source already.
+    has_source: bool,
 }
 
 /// A finished Dockerfile, and what was decided in it.
@@ -48,6 +50,7 @@ impl<'s> Writer<'s> {
             install: Vec::new(),
             build: Vec::new(),
             lent: String::new(),
+            has_source: false,
         }
     }
 
@@ -56,12 +59,14 @@ impl<'s> Writer<'s> {
     pub(super) fn build_stage(&mut self, image: &str, name: &str) -> &mut Self {
         self.base(image);
         self.line(&format!("FROM {image} AS {name}"));
+        self.has_source = false;
         self.text.push_str(&self.settings.ca_environment());
         self
     }
 
     /// Begins a stage that goes on where another one ended.
     pub(super) fn stage_from(&mut self, stage: &str, name: &str) -> &mut Self {
+        self.has_source = false;
         self.line(&format!("FROM {stage} AS {name}"))
     }
 
@@ -172,6 +177,7 @@ impl<'s> Writer<'s> {
 
     /// Copies the whole source into the working folder.
     pub(super) fn copy_source(&mut self) -> &mut Self {
+        self.has_source = true;
         self.line(&format!("COPY {}/ ./", super::SOURCE_FOLDER))
     }
 
@@ -217,6 +223,10 @@ impl<'s> Writer<'s> {
         let over = self.settings.overrides.install.as_deref();
         if let Some((command, why)) = decide(over, "install", command, why) {
             let over = over.is_some();
+            // Whatever it is, it may need any file.
+            if over && !self.has_source {
+                self.copy_source();
+            }
             self.step("", caches, &command, over);
             self.install.push(Decision { command, why });
         }

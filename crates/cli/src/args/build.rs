@@ -1,7 +1,31 @@
 //! Commands about builds and what they leave.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use nonna_model::{Name, ReleaseNumber};
+
+/// `nonna build`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is sent, built or written: the folder is looked at here, by the same rules that the server builds by.
+
+Examples:
+  nonna build --explain               what was found, which rule decided, and how to overrule it
+  nonna build --explain --dockerfile  the Dockerfile that was made, for `docker build` or to go on from")]
+pub(crate) struct BuildArgs {
+    /// The app's folder, or one within it, or a Compose file.
+    pub(crate) path: Option<PathBuf>,
+    /// Say how each service is built and why, and build nothing.
+    #[arg(long, required = true)]
+    pub(crate) explain: bool,
+    /// Print the Dockerfile that was made for the language, in a form that builds in the folder itself.
+    #[arg(long)]
+    pub(crate) dockerfile: bool,
+    /// Only this service; may be repeated.
+    #[arg(long = "service", short = 's', value_name = "NAME")]
+    pub(crate) services: Vec<Name>,
+}
 
 /// `nonna builds`
 #[derive(Debug, Args)]

@@ -17,7 +17,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use nonna_model::Name;
 
-pub(crate) use build::{BuildLogArgs, BuildsArgs, BuildsCommand, CacheArgs, CacheCommand, ClearArgs, GcArgs};
+pub(crate) use build::{
+    BuildArgs, BuildLogArgs, BuildsArgs, BuildsCommand, CacheArgs, CacheCommand, ClearArgs, GcArgs,
+};
 pub(crate) use deploy::{DeployArgs, DesiredArgs, FollowArgs, PlanArgs};
 pub(crate) use git::{
     GitCommand, GitConnectArgs, GitDeliveriesArgs, GitDeployArgs, GitDisconnectArgs, GitSetupArgs,
@@ -153,6 +155,8 @@ pub(crate) enum Command {
     Release(ReleaseCommand),
     /// Make an earlier release current again.
     Rollback(RollbackArgs),
+    /// Say how the services of a folder are built, and why.
+    Build(BuildArgs),
     /// Show what is being built, and what waits for its turn.
     Builds(BuildsArgs),
     /// Show what builds keep to be quicker next time, or clear it.

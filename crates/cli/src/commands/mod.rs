@@ -41,6 +41,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result {
     match command {
         Command::Server(args) => system::server(context, args),
         Command::Init(args) => folder::init(context, &args),
+        Command::Build(args) => build::explain(context, &args),
         Command::Restore(args) => system::restore(context, &args),
         Command::Logs(LogsArgs {
             command: Some(LogsCommand::Proxy(args)),
@@ -103,7 +104,11 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Doctor => system::doctor(context).await,
         Command::Version => system::version(context).await,
         // These need no server and were done before.
-        Command::Server(_) | Command::Init(_) | Command::Restore(_) | Command::Completions(_) => Ok(()),
+        Command::Server(_)
+        | Command::Init(_)
+        | Command::Build(_)
+        | Command::Restore(_)
+        | Command::Completions(_) => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use nonna_model::build::BuildPlan;
 use nonna_model::plan::Scope;
 use nonna_model::service::BuildSource;
 use nonna_model::{Name, ReleaseNumber, ServiceId};
@@ -74,6 +75,13 @@ pub trait Builder: Send + Sync {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<BuiltImage>;
+
+    /// How such source would be built, and why; nothing is built. `port` is
+    /// the one that the app will be given.
+    ///
+    /// # Errors
+    /// As [`Builder::existing`].
+    async fn explain(&self, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan>;
 
     /// Whether the context of this digest is held here.
     async fn has_context(&self, digest: &str) -> Result<bool>;

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::service::{
-    BuildSource, DEFAULT_PORT, FileMount, HealthCheck, HostAccess, JobSpec, Protocol, Push, Resources,
-    RestartPolicy, RouteSpec, ServiceSpec, Source, Strategy, VolumeMount,
+    BuildOverrides, BuildSource, DEFAULT_PORT, FileMount, HealthCheck, HostAccess, JobSpec, Protocol, Push,
+    Resources, RestartPolicy, RouteSpec, ServiceSpec, Source, Strategy, VolumeMount,
 };
 
 /// Where a service's image shall come from.
@@ -28,6 +28,9 @@ pub enum DeclaredSource {
         arguments: BTreeMap<String, String>,
         /// Milliseconds a build may take; `None`: as the server says.
         timeout_ms: Option<u64>,
+        /// What is said in place of what would be detected.
+        #[serde(default, skip_serializing_if = "BuildOverrides::is_empty")]
+        overrides: BuildOverrides,
     },
     /// An image that exists already.
     Image {
@@ -50,6 +53,7 @@ impl DeclaredSource {
                 target,
                 arguments,
                 timeout_ms,
+                overrides,
                 ..
             } => Source::Build(BuildSource {
                 context: context.into(),
@@ -57,6 +61,7 @@ impl DeclaredSource {
                 target: target.clone(),
                 arguments: arguments.clone(),
                 timeout_ms: *timeout_ms,
+                overrides: overrides.clone(),
             }),
         }
     }

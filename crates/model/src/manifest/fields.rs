@@ -9,6 +9,7 @@ use super::limits::{
     MAX_VARIABLES, MAX_VOLUMES, MAX_WATCH, MAX_WORD, MAX_WORDS,
 };
 use crate::name;
+use crate::service::LANGUAGES;
 
 /// What variables and secrets may be called.
 const VARIABLE_NAME: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
@@ -64,6 +65,15 @@ pub(super) static TOP: &[Field] = &[
         example: "{ LOG_LEVEL = \"info\" }",
         aliases: &["vars", "environment_variables"],
         schema: variables_schema,
+    },
+    Field {
+        name: "build",
+        kind: "table",
+        about: "How the manifest's own folder is built, in place of what would be detected; see *Build*.",
+        default: "what is detected",
+        example: "{ command = \"npm run build\" }",
+        aliases: &["builder"],
+        schema: || json!({"$ref": "#/$defs/build"}),
     },
     Field {
         name: "services",
@@ -127,7 +137,7 @@ pub(super) static SERVICE: &[Field] = &[
         about: "The folder that is built: relative to the manifest, inside its folder.",
         default: "`.` where there is no `image`",
         example: "\".\"",
-        aliases: &["build", "context", "path", "dir", "directory", "root"],
+        aliases: &["context", "path", "dir", "directory", "root"],
         schema: || text(MAX_PATH),
     },
     Field {
@@ -156,6 +166,15 @@ pub(super) static SERVICE: &[Field] = &[
         example: "{ VERSION = \"1\" }",
         aliases: &["args", "build_args", "arguments"],
         schema: arguments_schema,
+    },
+    Field {
+        name: "build",
+        kind: "table",
+        about: "How `source` is built, in place of what would be detected; see *Build*.",
+        default: "what is detected",
+        example: "{ command = \"npm run build\" }",
+        aliases: &["builder"],
+        schema: || json!({"$ref": "#/$defs/build"}),
     },
     Field {
         name: "build_timeout",
@@ -432,6 +451,58 @@ pub(super) static SERVICE: &[Field] = &[
     },
 ];
 
+/// The fields of a table `build`.
+pub(super) static BUILD: &[Field] = &[
+    Field {
+        name: "language",
+        kind: "language",
+        about: "The language, where several are recognised or a Dockerfile is not to be used: see \
+                [languages.md](languages.md).",
+        default: "the strongest sign decides",
+        example: "\"node\"",
+        aliases: &["lang", "runtime", "buildpack", "provider", "type"],
+        schema: || json!({"enum": LANGUAGES}),
+    },
+    Field {
+        name: "install",
+        kind: "line for the shell",
+        about: "What installs the dependencies, with the caches of the language. It finds the whole source. Empty: \
+                nothing is installed.",
+        default: "the package manager that is detected",
+        example: "\"npm ci --legacy-peer-deps\"",
+        aliases: &["install_command", "dependencies"],
+        schema: line_schema,
+    },
+    Field {
+        name: "command",
+        kind: "line for the shell",
+        about: "What builds. Empty: nothing is built.",
+        default: "the build that is detected",
+        example: "\"npm run build:production\"",
+        aliases: &["build", "build_command", "cmd", "run"],
+        schema: line_schema,
+    },
+    Field {
+        name: "start",
+        kind: "line for the shell",
+        about: "What the image starts. `command` of a service, and its process type in the Procfile, replace it.",
+        default: "`web` in the Procfile, else what is detected",
+        example: "\"node dist/server.js\"",
+        aliases: &["start_command", "entrypoint", "web"],
+        schema: || json!({"type": "string", "minLength": 1, "maxLength": MAX_WORD}),
+    },
+    Field {
+        name: "output",
+        kind: "path",
+        about: "The folder, inside `source`, whose files are served as they are once the build has run. For languages \
+                whose builds can end in pages.",
+        default: "what the framework says",
+        example: "\"dist\"",
+        aliases: &["output_directory", "publish", "dist", "static"],
+        schema: || text(MAX_PATH),
+    },
+];
+
 /// The fields of a health check that is a table.
 pub(super) static HEALTH: &[Field] = &[
     Field {
@@ -558,6 +629,10 @@ fn values(names: Value) -> Value {
         ]},
         "maxProperties": MAX_VARIABLES,
     })
+}
+
+fn line_schema() -> Value {
+    json!({"type": "string", "maxLength": MAX_WORD})
 }
 
 fn duration_schema() -> Value {

@@ -11,6 +11,7 @@
 //! ([`reference_markdown`]) are made.
 
 mod base;
+mod build;
 mod declaration;
 mod fields;
 pub mod limits;
@@ -58,6 +59,8 @@ pub struct Manifest {
     pub environment: Option<Name>,
     /// Variables of the project.
     pub variables: BTreeMap<String, String>,
+    /// How the manifest's own folder is built.
+    build: build::Fields,
     services: BTreeMap<Name, service::Fields>,
     environments: BTreeMap<Name, Overrides>,
 }

@@ -9,7 +9,7 @@ pub(super) use toml::de::DeValue as Value;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::At;
-use super::fields::{ENVIRONMENT, Field, HEALTH, SERVICE, TOP};
+use super::fields::{BUILD, ENVIRONMENT, Field, HEALTH, SERVICE, TOP};
 use super::limits::{MAX_DURATION_MS, MAX_VARIABLES};
 use super::problem::{Report, shorten};
 use super::value::{self, InvalidValue};
@@ -416,6 +416,10 @@ fn elsewhere(name: &str, here: &[Field]) -> Option<String> {
     let is_here = |fields: &[Field]| std::ptr::eq(here, fields);
     let (field, place) = if is_here(SERVICE) && HEALTH.iter().any(|field| field.name == name) {
         (name.to_owned(), "in the table `health`")
+    } else if is_here(SERVICE) && BUILD.iter().any(|field| field.name == name) {
+        (name.to_owned(), "in the table `build`")
+    } else if is_here(BUILD) {
+        return None;
     } else if !is_here(TOP) && TOP.iter().any(|field| field.name == name) {
         (name.to_owned(), "at the top of the file, before the first `[…]`")
     } else if is_here(TOP) {

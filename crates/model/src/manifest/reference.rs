@@ -1,6 +1,6 @@
 //! The reference of the manifest, in Markdown.
 
-use super::fields::{ENVIRONMENT, Field, HEALTH, SERVICE, TOP};
+use super::fields::{BUILD, ENVIRONMENT, Field, HEALTH, SERVICE, TOP};
 
 const BEGIN: &str = "\
 <!-- Made from the table of fields in crates/model/src/manifest/fields.rs by
@@ -51,8 +51,8 @@ over one of the project; and within one of them, what stands under
 env set`) win over those of the manifest, so that whoever runs a service has the
 last word; a secret wins over a variable of the same name.
 
-In an environment's services, `variables`, `build_arguments` and `volumes` are
-merged key by key; every other field replaces the service's own, lists and
+In an environment's services, `variables`, `build_arguments`, `volumes` and
+`build` are merged key by key; every other field replaces the service's own, lists and
 `health` as a whole. An `image` there takes the place of `source` and what
 belongs to it, and the reverse.
 
@@ -85,6 +85,15 @@ pub fn reference_markdown() -> String {
         "Service",
         "Each stands in a table `[services.NAME]`.\n\n",
         SERVICE,
+    );
+    section(
+        &mut out,
+        "Build",
+        "The table `build` of a service, or at the top of the file for all services that are built from the \
+         manifest's own folder, whose own fields win one by one. What is not said is detected; `nonna build \
+         --explain` shows what, and why. A folder's Dockerfile is the whole plan: beside it the table has to name the \
+         `language`, which is then built without the Dockerfile.\n\n",
+        BUILD,
     );
     section(
         &mut out,

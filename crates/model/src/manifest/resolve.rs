@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use super::declaration::{DeclaredPort, DeclaredSource, ServiceDeclaration};
 use super::problem::Report;
 use super::service::Fields;
-use super::{At, DEFAULT_ENVIRONMENT, DEFAULT_SERVICE, Manifest};
+use super::{At, DEFAULT_ENVIRONMENT, DEFAULT_SERVICE, Manifest, build};
 use crate::name::Name;
 use crate::service::{
-    DEFAULT_JOB_TIMEOUT_MS, DEFAULT_STOP_TIMEOUT_MS, HostAccess, JobSpec, Probe, Push, Resources, RouteSpec,
-    Strategy, VolumeMount,
+    BuildOverrides, DEFAULT_JOB_TIMEOUT_MS, DEFAULT_STOP_TIMEOUT_MS, HostAccess, JobSpec, Probe, Push,
+    Resources, RouteSpec, Strategy, VolumeMount,
 };
 
 impl Manifest {
@@ -47,7 +47,7 @@ impl Manifest {
         }
         self.services_in(Some(environment))
             .iter()
-            .map(|(name, fields)| declare(name, fields, &shared))
+            .map(|(name, fields)| declare(name, fields, &shared, &self.build))
             .collect()
     }
 
@@ -69,7 +69,26 @@ impl Manifest {
     }
 }
 
-fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> ServiceDeclaration {
+/// What a service says of its build, over what is said of the manifest's own
+/// folder if it is built from that. A Dockerfile that is named leaves nothing
+/// to detect.
+fn overrides(fields: &Fields, own_folder: &build::Fields) -> BuildOverrides {
+    if fields.dockerfile.is_some() {
+        return BuildOverrides::default();
+    }
+    if fields.source.as_ref().is_none_or(|path| path.value == ".") {
+        own_folder.overridden_by(&fields.build).plain()
+    } else {
+        fields.build.plain()
+    }
+}
+
+fn declare(
+    name: &Name,
+    fields: &Fields,
+    shared: &BTreeMap<String, String>,
+    own_folder: &build::Fields,
+) -> ServiceDeclaration {
     let source = match &fields.image {
         Some(image) => DeclaredSource::Image {
             reference: image.value.clone(),
@@ -83,6 +102,7 @@ fn declare(name: &Name, fields: &Fields, shared: &BTreeMap<String, String>) -> S
             target: fields.target.as_ref().map(|stage| stage.value.clone()),
             arguments: values(&fields.build_arguments),
             timeout_ms: fields.build_timeout_ms.as_ref().map(|time| time.value),
+            overrides: overrides(fields, own_folder),
         },
     };
     // A database does not bear two processes on one volume, and an image with
@@ -272,6 +292,22 @@ fn check_after(services: &BTreeMap<Name, Fields>, report: &mut Report<'_>) {
 }
 
 fn check_source(fields: &Fields, report: &mut Report<'_>) {
+    if let Some(said) = fields.build.any() {
+        if fields.image.is_some() {
+            report.add(
+                &said.at,
+                "`build` is for services that are built, and this one has an `image`",
+            );
+            return;
+        }
+        if fields.dockerfile.is_some() {
+            report.add(
+                &said.at,
+                "`build` is for languages that are detected, and this service names a `dockerfile`, which is the \
+                 whole plan: leave out one of them",
+            );
+        }
+    }
     let Some(image) = &fields.image else { return };
     if fields.source.is_some() {
         report.add(

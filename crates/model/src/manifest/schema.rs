@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{ENVIRONMENT, Field, HEALTH, SERVICE, TOP};
+use super::fields::{BUILD, ENVIRONMENT, Field, HEALTH, SERVICE, TOP};
 
 /// Where the schema is published.
 const ID: &str = "https://nonna.dev/schema/nonna.schema.json";
@@ -28,6 +28,7 @@ pub fn schema() -> Value {
                 "service": service(),
                 "environment": object(ENVIRONMENT),
                 "health": object(HEALTH),
+                "build": object(BUILD),
             }),
         );
     }
@@ -43,10 +44,14 @@ fn service() -> Value {
             "target",
             "build_arguments",
             "build_timeout",
+            "build",
         ];
         service.insert(
             "dependentSchemas".into(),
-            json!({"image": {"not": {"anyOf": only_built.map(|name| json!({"required": [name]}))}}}),
+            json!({
+                "image": {"not": {"anyOf": only_built.map(|name| json!({"required": [name]}))}},
+                "dockerfile": {"not": {"required": ["build"]}},
+            }),
         );
     }
     service

@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::At;
 use super::fields::{HEALTH, SERVICE};
 use super::limits::{
     MAX_CPU, MAX_DOMAINS, MAX_PIDS, MAX_REPLICAS, MAX_RETRIES, MAX_SERVICES, MAX_TARGET, MAX_VARIABLES,
@@ -14,6 +13,7 @@ use super::limits::{
 use super::problem::Report;
 use super::reader::{Entry, entries};
 use super::value::{self, InvalidValue};
+use super::{At, build};
 use crate::name::Name;
 use crate::service::{HealthCheck, Probe, Protocol, RestartPolicy, RouteSpec, Strategy};
 use crate::units::Bytes;
@@ -35,6 +35,7 @@ pub(super) struct Fields {
     pub(super) target: Option<At<String>>,
     pub(super) build_arguments: BTreeMap<String, At<String>>,
     pub(super) build_timeout_ms: Option<At<u64>>,
+    pub(super) build: build::Fields,
     pub(super) image: Option<At<String>>,
     pub(super) push: Option<At<String>>,
     pub(super) push_required: Option<At<bool>>,
@@ -81,6 +82,7 @@ impl Fields {
             target: pick(&base.target, &over.target),
             build_arguments: merge(&base.build_arguments, &over.build_arguments),
             build_timeout_ms: pick(&base.build_timeout_ms, &over.build_timeout_ms),
+            build: base.build.overridden_by(&over.build),
             image: pick(&base.image, &over.image),
             push: pick(&base.push, &over.push),
             push_required: pick(&base.push_required, &over.push_required),
@@ -118,9 +120,16 @@ impl Fields {
             base.push = None;
             base.push_required = None;
             base.build_timeout_ms = None;
+            base.build = build::Fields::default();
         }
         if over.source.is_some() || over.dockerfile.is_some() || over.target.is_some() {
             base.image = None;
+        }
+        if over.build.any().is_some() {
+            base.image = None;
+        }
+        if over.dockerfile.is_some() {
+            base.build = build::Fields::default();
         }
         base
     }
@@ -149,6 +158,7 @@ pub(super) fn read(table: &DeTable<'_>, of: &str, report: &mut Report<'_>) -> Fi
                     );
             }
             "target" => fields.target = report.checked(&entry, "a string", check_target),
+            "build" => fields.build = build::read(&entry, report),
             "build_timeout" => fields.build_timeout_ms = report.duration(&entry, 1000),
             "build_arguments" => {
                 fields.build_arguments = report.variables(&entry, value::check_argument_name);

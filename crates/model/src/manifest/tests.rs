@@ -1,6 +1,7 @@
 use super::*;
 use crate::service::{Probe, Strategy};
 
+mod build;
 mod examples;
 mod properties;
 
@@ -46,6 +47,7 @@ fn no_file_is_one_service_built_from_the_folder() {
                 target: None,
                 arguments: BTreeMap::new(),
                 timeout_ms: None,
+                overrides: crate::service::BuildOverrides::default(),
             }
         );
         let spec = services[0].spec(

@@ -8,7 +8,7 @@ use super::fields::{ENVIRONMENT, TOP};
 use super::limits::{MAX_ENVIRONMENTS, MAX_SERVICES};
 use super::problem::Report;
 use super::reader::{Entry, entries, nearest};
-use super::{At, Base, DEFAULT_SERVICE, Manifest, Overrides, service, value};
+use super::{At, Base, DEFAULT_SERVICE, Manifest, Overrides, build, service, value};
 use crate::name::Name;
 
 /// Reads the whole file. `whole` is false where parts of it were lost, so that
@@ -22,6 +22,7 @@ pub(super) fn read(root: &DeTable<'_>, whole: bool, base: &Base, report: &mut Re
             "project" => manifest.project = report.name(&entry).map(|name| name.value),
             "environment" => manifest.environment = report.name(&entry).map(|name| name.value),
             "variables" => manifest.variables = plain(report.variables(&entry, value::check_variable_name)),
+            "build" => manifest.build = build::read(&entry, report),
             "services" => {
                 let read = services(&entry, "", report);
                 declared = read.declared;

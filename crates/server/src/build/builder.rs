@@ -11,6 +11,7 @@ use nonna_engine::event::{EventKind, Progress};
 use nonna_engine::ports::Builder;
 use nonna_engine::ports::builder::{BuildRequest, BuiltImage};
 use nonna_engine::{Error, Result};
+use nonna_model::build::BuildPlan;
 use nonna_model::service::BuildSource;
 use nonna_store::Store;
 use sha2::{Digest, Sha256};
@@ -139,6 +140,10 @@ impl Builder for QueuedBuilder {
         let built = result?;
         self.remember(request, &built).await;
         Ok(built)
+    }
+
+    async fn explain(&self, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan> {
+        self.inner.explain(source, port).await
     }
 
     async fn has_context(&self, digest: &str) -> Result<bool> {

@@ -8,6 +8,8 @@ use nonna_engine::event::Progress;
 use nonna_engine::ports::builder::{BuildRequest, BuiltImage};
 use nonna_engine::ports::{Builder, Runtime};
 use nonna_engine::{Code, Result};
+use nonna_model::build::BuildPlan;
+use nonna_model::service::BuildSource;
 use nonna_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -98,6 +100,10 @@ impl Builder for FetchingBuilder {
             self.registries.read_later(built.image.clone());
         }
         Ok(built)
+    }
+
+    async fn explain(&self, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan> {
+        self.inner.explain(source, port).await
     }
 
     async fn has_context(&self, digest: &str) -> Result<bool> {

@@ -125,6 +125,11 @@ fn output(
             rule: overruled("output"),
         });
     }
+    if settings.overrides.start.is_some()
+        && let Some((start, rule)) = given_start(settings)
+    {
+        return Ok(Becomes::App(start, rule));
+    }
     if let Some(web) = web {
         return Ok(Becomes::App(web, "`web` in the Procfile".to_owned()));
     }
@@ -264,7 +269,7 @@ impl Recipe<'_> {
     /// One stage has the packages and the source.
     fn build_beside_packages(&self, writer: &mut Writer<'_>, builds: Option<&(String, String)>) {
         self.tools(writer, "build");
-        let early = self.package.installs_with_source();
+        let early = self.package.installs_with_source() || writer.install_is_overruled();
         if early {
             writer.copy_source();
         } else {

@@ -252,6 +252,8 @@ impl Packages {
                     requirements.found.as_deref().unwrap_or("requirements.txt")
                 ),
             );
+        } else if writer.install_is_overruled() && self.locked.is_none() {
+            writer.install(&[PIP], "", "");
         }
         natives.gather(writer);
     }
@@ -295,6 +297,8 @@ fn dockerfile(
         // The settings often insist on a key that files do not need.
         writer.line("RUN SECRET_KEY=build DJANGO_SECRET_KEY=build python manage.py collectstatic --noinput");
     }
+    // Nothing else builds, but the user may say what does.
+    writer.build(&[PIP], "", "");
     writer
         .line("RUN chown app:app /app")
         .line(&format!("WORKDIR {workdir}"));

@@ -2,10 +2,12 @@
 
 mod cache;
 mod collect;
+mod explain;
 mod list;
 mod log;
 
 pub(crate) use cache::{cache, clear};
 pub(crate) use collect::gc;
+pub(crate) use explain::explain;
 pub(crate) use list::builds;
 pub(crate) use log::log;

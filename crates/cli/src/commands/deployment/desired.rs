@@ -8,6 +8,7 @@ use nonna_api::DesiredRequest;
 use nonna_client::context::{ScanOptions, scan};
 use nonna_client::{Client, Place};
 use nonna_engine::{Code, Error};
+use nonna_model::Name;
 use nonna_model::manifest::{DEFAULT_SERVICE, DeclaredSource, ServiceDeclaration};
 
 use crate::args::DesiredArgs;
@@ -43,7 +44,10 @@ pub(crate) async fn desired(
     for note in &declared.notes {
         context.printer.warning(note);
     }
-    let wanted = select(&declared.services, args)?;
+    let mut wanted = chosen(&declared.services, &args.services)?;
+    if args.image.is_some() && args.services.is_empty() && wanted.len() > 1 {
+        wanted.retain(|service| service.name.as_str() == DEFAULT_SERVICE);
+    }
     let replaced = args.image.as_ref().map(|_| by_image(&wanted)).transpose()?;
 
     let mut contexts = BTreeMap::new();
@@ -101,26 +105,25 @@ pub(crate) async fn desired(
     ))
 }
 
-/// The services that are asked for.
-fn select<'d>(declared: &'d [ServiceDeclaration], args: &DesiredArgs) -> Result<Vec<&'d ServiceDeclaration>> {
-    if let Some(unknown) = args
-        .services
+/// The services that are asked for: all, where none is named.
+pub(crate) fn chosen<'d>(
+    declared: &'d [ServiceDeclaration],
+    names: &[Name],
+) -> Result<Vec<&'d ServiceDeclaration>> {
+    if let Some(unknown) = names
         .iter()
         .find(|name| !declared.iter().any(|service| service.name == **name))
     {
         let known: Vec<&str> = declared.iter().map(|service| service.name.as_str()).collect();
         return Err(Failure::usage_hint(
-            format!("There is no service `{unknown}` in what is to be deployed."),
+            format!("There is no service `{unknown}` in this folder."),
             format!("There is: {}.", known.join(", ")),
         ));
     }
-    let asked =
-        |service: &&ServiceDeclaration| args.services.is_empty() || args.services.contains(&service.name);
-    let mut wanted: Vec<&ServiceDeclaration> = declared.iter().filter(asked).collect();
-    if args.image.is_some() && args.services.is_empty() && wanted.len() > 1 {
-        wanted.retain(|service| service.name.as_str() == DEFAULT_SERVICE);
-    }
-    Ok(wanted)
+    Ok(declared
+        .iter()
+        .filter(|service| names.is_empty() || names.contains(&service.name))
+        .collect())
 }
 
 /// The service that `--image` is for.
