@@ -1,5 +1,6 @@
 //! Builds: the queue, their logs, what they leave.
 
+use nonna_model::build::BuildPlan;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -49,6 +50,16 @@ pub struct BuildLogAnswer {
     pub left_out: u64,
     /// After how many of `lines` they were left out.
     pub left_out_after: u64,
+}
+
+/// `GET …/releases/{release}/build-plan`
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct BuildPlanAnswer {
+    /// Of which release: `v3`.
+    pub release: String,
+    /// How its source is built by this server, and why.
+    #[schema(value_type = Object)]
+    pub plan: BuildPlan,
 }
 
 /// A line of a build's log.

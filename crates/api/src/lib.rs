@@ -26,8 +26,8 @@ pub use registries::{
 };
 
 pub use builds::{
-    BuildAnswer, BuildLogAnswer, BuildLogLine, BuildsAnswer, CacheAnswer, CachesAnswer, ClearCachesRequest,
-    DiskAnswer, GcAnswer, GcItem, GcRequest,
+    BuildAnswer, BuildLogAnswer, BuildLogLine, BuildPlanAnswer, BuildsAnswer, CacheAnswer, CachesAnswer,
+    ClearCachesRequest, DiskAnswer, GcAnswer, GcItem, GcRequest,
 };
 
 /// The body of every answer that is not a success.

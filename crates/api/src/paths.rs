@@ -38,6 +38,9 @@ pub const RELEASES: &str = "/v1/projects/{project}/environments/{environment}/se
 /// `GET`: what the build of a release said.
 pub const BUILD_LOG: &str =
     "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/build-log";
+/// `GET`: how a release's image is built, and why.
+pub const BUILD_PLAN: &str =
+    "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/build-plan";
 /// `GET`: what a release's image is made of. `{release}` is `v7`, or `current`.
 pub const RELEASE_SBOM: &str =
     "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/sbom";

@@ -92,6 +92,117 @@ fn an_export_runs_without_nonna() -> anyhow::Result<()> {
     Ok(())
 }
 
+const PAGE: &str = "\
+import http.server, os
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(open('greeting.txt', 'rb').read() + ' '.join(sorted(os.listdir('.'))).encode())
+http.server.HTTPServer(('0.0.0.0', int(os.environ['PORT'])), Page).serve_forever()
+";
+
+#[test]
+fn what_was_detected_is_built_again_from_its_export() -> anyhow::Result<()> {
+    let mut nonna = Installation::start()?;
+    let project = format!("left{}", std::process::id());
+    let manifest = format!(
+        "project = \"{project}\"\n[services.pages]\nsource = \"site\"\n[services.app]\nsource = \"app\"\n\
+         build = {{ command = \"echo built > built.txt\" }}\n"
+    );
+    nonna.project(
+        "shop",
+        &[
+            ("nonna.toml", manifest.as_str()),
+            ("site/index.html", "hello from pages"),
+            ("site/404.html", "lost"),
+            ("site/.hidden/note.txt", "nobody's"),
+            ("app/main.py", PAGE),
+            ("app/greeting.txt", "hello from python: "),
+            ("app/.gitignore", "local/\n"),
+        ],
+    )?;
+    nonna.nonna_in("shop", &["deploy"])?.ok()?;
+    let plan = nonna
+        .nonna_in("shop", &["builds", "plan", "--service", "app"])?
+        .ok()?;
+    assert!(plan.stdout.starts_with("app v1: python\n"), "{plan:?}");
+    assert!(plan.stdout.contains("`build.command` in nonna.toml"), "{plan:?}");
+    nonna.nonna_in("shop", &["export", "."])?.ok()?;
+    nonna.stop_server()?;
+    engine::clean(nonna.id())?;
+
+    let folder = nonna.folder().join("shop");
+    // What is there on the user's machine and was never sent.
+    for (path, text) in [
+        ("site/.env", "TOKEN=1"),
+        ("app/.env", "TOKEN=1"),
+        ("app/local/big.bin", "x"),
+    ] {
+        let file = folder.join(path);
+        std::fs::create_dir_all(file.parent().unwrap())?;
+        std::fs::write(file, text)?;
+    }
+    let text = std::fs::read_to_string(folder.join("compose.yaml"))?;
+    let mut variables = Vec::new();
+    for part in text.split("127.0.0.1:${").skip(1) {
+        let name = part.split(":-").next().unwrap_or_default().to_owned();
+        variables.push((name, nonna_e2e::free_port()?.to_string()));
+    }
+    let address = |of: &str| {
+        let port = variables.iter().find(|(name, _)| name.contains(of)).unwrap();
+        std::net::SocketAddr::from(([127, 0, 0, 1], port.1.parse::<u16>().unwrap()))
+    };
+    let (pages, app) = (address("PAGES"), address("APP"));
+    // A client that knows BuildKit, which this release of Compose has to call.
+    variables.push(("PATH".to_owned(), "/usr/bin:/bin".to_owned()));
+    variables.push(("DOCKER_BUILDKIT".to_owned(), "1".to_owned()));
+    variables.push(("COMPOSE_DOCKER_CLI_BUILD".to_owned(), "1".to_owned()));
+    let compose = Compose {
+        folder,
+        name: format!("nonna-e2e-left-{}", std::process::id()),
+        variables,
+    };
+    let ran = compose.run(&["up", "-d", "--build"])?.ok();
+    let served = ran.and_then(|_| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let ask = |address, path: &str| loop {
+            match nonna_e2e::http::get(address, "localhost", path) {
+                Ok(answer) => break Ok((answer.status, answer.body.trim().to_owned())),
+                Err(error) if Instant::now() > deadline => break Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        };
+        Ok([
+            ask(pages, "/")?,
+            ask(pages, "/nowhere")?,
+            ask(pages, "/.env")?,
+            ask(pages, "/.hidden/note.txt")?,
+            ask(app, "/")?,
+        ])
+    });
+    drop(compose);
+    for service in ["pages", "app"] {
+        let _ = engine::call("DELETE", &format!("/images/{project}-{service}:v1"));
+    }
+    let lost = (404, "lost".to_owned());
+    assert_eq!(
+        served?,
+        [
+            (200, "hello from pages".to_owned()),
+            lost.clone(),
+            lost.clone(),
+            lost,
+            // Neither what is ignored nor what belongs to the export is in it.
+            (
+                200,
+                "hello from python: .gitignore built.txt greeting.txt main.py".to_owned()
+            ),
+        ]
+    );
+    Ok(())
+}
+
 #[test]
 fn a_backup_restored_elsewhere_manages_the_same_apps() -> anyhow::Result<()> {
     let mut nonna = Installation::start()?;

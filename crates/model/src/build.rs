@@ -120,4 +120,20 @@ pub struct GeneratedDockerfile {
 impl GeneratedDockerfile {
     /// The folder, in the source folder, of the files beside the Dockerfile.
     pub const BESIDE: &str = "Dockerfile.files";
+
+    /// The same with another folder for the files beside it, so that several
+    /// may stand in one source folder.
+    #[must_use]
+    pub fn with_files_in(&self, folder: &str) -> Self {
+        let moved = |text: &str| text.replace(Self::BESIDE, folder);
+        Self {
+            dockerfile: moved(&self.dockerfile),
+            files: self
+                .files
+                .iter()
+                .map(|(path, text)| (moved(path), text.clone()))
+                .collect(),
+            ignored: moved(&self.ignored),
+        }
+    }
 }

@@ -1,15 +1,22 @@
 //! An environment as files that run without Nonna.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use nonna_engine::{Code, Error, Result};
+use nonna_model::ServiceId;
+use nonna_model::build::BuildPlan;
 use nonna_model::export::{ExportedBuild, ExportedEnvironment, ExportedService, compose, kubernetes};
 use nonna_model::service::Source;
 use nonna_store::records::EnvironmentSnapshot;
 
+/// How each service is built of which no Dockerfile is named, or why that is
+/// not known.
+pub(crate) type Plans = HashMap<ServiceId, Result<BuildPlan>>;
+
 /// The files of a format, by path.
 pub(crate) fn files(
     snapshot: &EnvironmentSnapshot,
+    plans: &Plans,
     format: Option<&str>,
 ) -> Result<BTreeMap<String, String>> {
     let environment = ExportedEnvironment {
@@ -32,7 +39,12 @@ pub(crate) fn files(
                                 .folder
                                 .clone()
                                 .unwrap_or_else(|| ".".to_owned()),
-                            generated_dockerfile: None,
+                            generated: plans
+                                .get(&service.id)
+                                .and_then(|plan| plan.as_ref().ok()?.generated.clone()),
+                            unknown: plans
+                                .get(&service.id)
+                                .and_then(|plan| Some(plan.as_ref().err()?.message.clone())),
                         }),
                         Source::Image { .. } => None,
                     },

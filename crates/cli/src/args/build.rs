@@ -40,6 +40,21 @@ pub(crate) enum BuildsCommand {
     /// Show what the build of a release said.
     #[command(visible_alias = "log")]
     Logs(BuildLogArgs),
+    /// Show how a release was built, and why.
+    Plan(BuildPlanArgs),
+}
+
+/// `nonna builds plan`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It is made anew of the source that is kept with the release, by the rules that the server has now.
+`nonna build --explain` says the same of a folder, before anything is sent.")]
+pub(crate) struct BuildPlanArgs {
+    /// The release, such as `v3`; without it, the newest, also one that failed.
+    pub(crate) release: Option<ReleaseNumber>,
+    /// The service; may be left out where there is only one.
+    #[arg(long, short = 's', value_name = "NAME")]
+    pub(crate) service: Option<Name>,
 }
 
 /// `nonna builds logs`

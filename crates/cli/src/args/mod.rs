@@ -18,7 +18,8 @@ use clap_complete::Shell;
 use nonna_model::Name;
 
 pub(crate) use build::{
-    BuildArgs, BuildLogArgs, BuildsArgs, BuildsCommand, CacheArgs, CacheCommand, ClearArgs, GcArgs,
+    BuildArgs, BuildLogArgs, BuildPlanArgs, BuildsArgs, BuildsCommand, CacheArgs, CacheCommand, ClearArgs,
+    GcArgs,
 };
 pub(crate) use deploy::{DeployArgs, DesiredArgs, FollowArgs, PlanArgs};
 pub(crate) use git::{

@@ -90,6 +90,7 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Builds(args) => match args.command {
             None => build::builds(context).await,
             Some(BuildsCommand::Logs(args)) => build::log(context, args).await,
+            Some(BuildsCommand::Plan(args)) => build::plan(context, args).await,
         },
         Command::Cache(args) => match args.command {
             None => build::cache(context).await,

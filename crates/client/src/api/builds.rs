@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use nonna_api::{BuildLogAnswer, BuildsAnswer, CachesAnswer, ClearCachesRequest, GcAnswer, GcRequest, paths};
+use nonna_api::{
+    BuildLogAnswer, BuildPlanAnswer, BuildsAnswer, CachesAnswer, ClearCachesRequest, GcAnswer, GcRequest,
+    paths,
+};
 use nonna_engine::Result;
 use reqwest::Method;
 
@@ -29,6 +32,18 @@ impl Client {
         let [project, environment, service] = place.fill_with(service);
         let names = [project, environment, service, release];
         self.json(self.request(Method::GET, paths::BUILD_LOG, &names))
+            .await
+    }
+
+    /// How the image of a release is built, and why.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such release, it was not built, or its
+    /// source is not kept any more.
+    pub async fn build_plan(&self, place: &Place, service: &str, release: &str) -> Result<BuildPlanAnswer> {
+        let [project, environment, service] = place.fill_with(service);
+        let names = [project, environment, service, release];
+        self.json(self.request(Method::GET, paths::BUILD_PLAN, &names))
             .await
     }
 

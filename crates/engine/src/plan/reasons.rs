@@ -114,12 +114,13 @@ fn source_change(why: &mut Vec<String>, old: &Source, new: &Source) {
             why.push(format!("image: {old} → {new}"));
         }
         (Source::Build(old), Source::Build(new)) => {
+            // Whatever decides what is built: a new field cannot be forgotten.
+            let (mut old, new) = (old.inputs(), new.inputs());
             if old.context != new.context {
                 why.push("its source changed".to_owned());
+                old.context.clone_from(&new.context);
             }
-            if (&old.dockerfile, &old.target, &old.arguments)
-                != (&new.dockerfile, &new.target, &new.arguments)
-            {
+            if old != new {
                 why.push("how it is built changed".to_owned());
             }
         }

@@ -75,7 +75,7 @@ pub fn compose(environment: &ExportedEnvironment) -> Result<Vec<ExportFile>, Exp
         environment
             .services
             .iter()
-            .filter_map(ExportedService::generated_dockerfile),
+            .flat_map(ExportedService::generated_files),
     );
     Ok(files)
 }
@@ -418,6 +418,7 @@ fn notes(environment: &ExportedEnvironment, ports: &BTreeMap<Name, u16>) -> Stri
          nothing is rolled back.\n\
          - Volumes begin empty. To take the data along, copy it from Nonna's volumes, with the services stopped.\n",
     );
+    out.push_str(&environment.notes_on_dockerfiles());
     out.push_str(&commands(environment));
     out
 }

@@ -69,7 +69,7 @@ pub fn kubernetes(environment: &ExportedEnvironment) -> Result<Vec<ExportFile>, 
         environment
             .services
             .iter()
-            .filter_map(ExportedService::generated_dockerfile),
+            .flat_map(ExportedService::generated_files),
     );
     Ok(files)
 }
@@ -566,6 +566,7 @@ fn notes(environment: &ExportedEnvironment, namespace: &str, has_secrets: bool) 
          - Network policies hold only where the cluster's network plugin enforces them.\n\
          - How many processes a replica may have is a setting of the nodes (`podPidsLimit`).\n",
     );
+    out.push_str(&environment.notes_on_dockerfiles());
     for service in &environment.services {
         if service.release.spec.restart != RestartPolicy::Always {
             out.push_str(&format!(

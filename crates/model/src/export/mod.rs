@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use compose::compose;
 pub use kubernetes::kubernetes;
 
+use crate::build::GeneratedDockerfile;
 use crate::name::Name;
 use crate::release::Release;
 use crate::service::Source;
@@ -66,7 +67,10 @@ pub struct ExportedBuild {
     pub folder: String,
     /// The Dockerfile that was made for a detected language; it is exported
     /// too. `None`: the folder has its own.
-    pub generated_dockerfile: Option<String>,
+    pub generated: Option<GeneratedDockerfile>,
+    /// Why it is not known whether the folder has a Dockerfile, and none was
+    /// made.
+    pub unknown: Option<String>,
 }
 
 /// A file of an export.
@@ -133,7 +137,7 @@ impl ExportedService {
     /// The Dockerfile's path in the build's folder.
     fn dockerfile(&self) -> Option<String> {
         let build = self.build.as_ref()?;
-        if build.generated_dockerfile.is_some() {
+        if build.generated.is_some() {
             return Some(format!("{}.Dockerfile", self.name));
         }
         match &self.release.spec.source {
@@ -142,16 +146,57 @@ impl ExportedService {
         }
     }
 
-    /// The Dockerfile that was made by detection, as a file of the export.
-    fn generated_dockerfile(&self) -> Option<ExportFile> {
-        let build = self.build.as_ref()?;
-        let contents = build.generated_dockerfile.clone()?;
-        let name = self.dockerfile()?;
-        let folder = build.folder.trim_matches('/');
-        let path = match folder {
-            "" | "." => name,
-            folder => format!("{folder}/{name}"),
+    /// The Dockerfile that was made by detection, what it needs beside it, and
+    /// what it must not see, as files of the export.
+    fn generated_files(&self) -> Vec<ExportFile> {
+        let (Some(build), Some(name)) = (&self.build, self.dockerfile()) else {
+            return Vec::new();
         };
-        Some(ExportFile { path, contents })
+        let Some(generated) = &build.generated else {
+            return Vec::new();
+        };
+        let generated = generated.with_files_in(&format!("{name}.files"));
+        let folder = build.folder.trim_matches('/');
+        let file = |path: String, contents: String| ExportFile {
+            path: match folder {
+                "" | "." => path,
+                folder => format!("{folder}/{path}"),
+            },
+            contents,
+        };
+        let mut files = vec![
+            file(name.clone(), generated.dockerfile),
+            file(format!("{name}.dockerignore"), generated.ignored),
+        ];
+        files.extend(generated.files.into_iter().map(|(path, text)| file(path, text)));
+        files
+    }
+}
+
+impl ExportedEnvironment {
+    /// What is to be known of the Dockerfiles that were made, or were not.
+    fn notes_on_dockerfiles(&self) -> String {
+        let mut out = String::new();
+        let built = || {
+            self.services
+                .iter()
+                .filter_map(|service| Some((service, service.build.as_ref()?)))
+        };
+        if built().any(|(_, build)| build.generated.is_some()) {
+            out.push_str(
+                "- Files called `*.Dockerfile` are what Nonna made for the languages that it detected. They need BuildKit, \
+                 which Docker has by default since release 23 (before: `DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1`). \
+                 Take them over: nobody makes them anew when your source changes.\n",
+            );
+        }
+        for (service, why) in built().filter_map(|(service, build)| Some((service, build.unknown.as_ref()?)))
+        {
+            out.push_str(&format!(
+                "- How `{}` is built is not known here: {why} If its folder has no Dockerfile, run `nonna build --explain \
+                 --dockerfile` in it.\n",
+                service.name
+            ));
+        }
+        out
     }
 }

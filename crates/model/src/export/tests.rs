@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::build::GeneratedDockerfile;
 use crate::manifest;
 use crate::{ReleaseNumber, ReleaseState, ServiceId};
 
@@ -53,8 +54,12 @@ fn environment(text: &str) -> ExportedEnvironment {
                 build: match &declared.source {
                     manifest::DeclaredSource::Folder { path, .. } => Some(ExportedBuild {
                         folder: path.clone(),
-                        generated_dockerfile: (declared.name.as_str() == "worker")
-                            .then(|| "FROM python:3.13\n".into()),
+                        generated: (declared.name.as_str() == "worker").then(|| GeneratedDockerfile {
+                            dockerfile: "FROM python:3.13\nCOPY Dockerfile.files/a.conf /a.conf\n".into(),
+                            files: BTreeMap::from([("Dockerfile.files/a.conf".into(), "a".into())]),
+                            ignored: ".env\n!Dockerfile.files\n".into(),
+                        }),
+                        unknown: None,
                     }),
                     manifest::DeclaredSource::Image { .. } => None,
                 },
@@ -121,8 +126,26 @@ fn compose_holds_what_the_releases_say() {
     assert_eq!(worker["command"][2], "echo $$(date) $$HOME");
     assert_eq!(worker["ports"], Value::Null);
     assert_eq!(worker["restart"], "on-failure");
+    let of_worker: Vec<(&str, &str)> = files
+        .iter()
+        .filter(|file| file.path.contains("worker.Dockerfile"))
+        .map(|file| (file.path.as_str(), file.contents.as_str()))
+        .collect();
+    assert_eq!(
+        of_worker,
+        [
+            (
+                "worker.Dockerfile",
+                "FROM python:3.13\nCOPY worker.Dockerfile.files/a.conf /a.conf\n"
+            ),
+            (
+                "worker.Dockerfile.dockerignore",
+                ".env\n!worker.Dockerfile.files\n"
+            ),
+            ("worker.Dockerfile.files/a.conf", "a"),
+        ]
+    );
     assert_eq!(worker["build"]["dockerfile"], "worker.Dockerfile");
-    assert_eq!(file(&files, "worker.Dockerfile"), "FROM python:3.13\n");
     let db = &project["services"]["db"];
     assert_eq!(db["image"], "postgres:17");
     assert_eq!(db["mem_limit"], Value::Null);

@@ -9,6 +9,8 @@ use nonna_engine::apply::{BuildLimits, Engine};
 use nonna_engine::event::{EventKind, EventSink, Outcome};
 use nonna_engine::ports::{Builder, Journal, Publisher, Router, Runtime};
 use nonna_engine::{Code, Error, Result};
+use nonna_model::build::BuildPlan;
+use nonna_model::service::BuildSource;
 use nonna_model::{DeploymentId, Name, OrganizationId};
 use nonna_store::Store;
 use nonna_store::records::{Deployment, DeploymentKind, DeploymentState, Idempotency, NewDeployment};
@@ -110,6 +112,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Deployments {
+    /// How source would be built, and why.
+    pub(crate) async fn explain(&self, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan> {
+        self.parts.builder.explain(source, port).await
+    }
+
     pub(crate) fn new(parts: Parts) -> Self {
         let engine = Engine {
             runtime: Arc::clone(&parts.runtime),

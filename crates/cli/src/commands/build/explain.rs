@@ -201,17 +201,17 @@ fn show(printer: &Printer, explained: &Explained) {
         let names = printer.paint(Paint::Strong, &one.services.join(", "));
         match (&one.plan, &one.error) {
             (Some(plan), _) => {
-                let framework = plan
-                    .framework
-                    .as_deref()
-                    .map_or_else(String::new, |framework| format!(" ({framework})"));
                 printer.line(&format!(
-                    "{names}: {}{}, built from {}",
-                    clean(&plan.builder),
-                    clean(&framework),
+                    "{names}: {}, built from {}",
+                    clean(&builder(plan)),
                     clean(&one.folder)
                 ));
-                show_plan(printer, one, plan);
+                // The whole folder is one table for all that is built of it.
+                let table = match (one.folder.as_str(), one.services.first()) {
+                    (".", _) | (_, None) => "[build]".to_owned(),
+                    (_, Some(service)) => format!("[services.{service}.build]"),
+                };
+                show_plan(printer, plan, &one.commands, &table);
             }
             (None, Some(error)) => {
                 printer.line(&format!("{names}: cannot be built from {}", clean(&one.folder)));
@@ -230,7 +230,22 @@ fn show(printer: &Printer, explained: &Explained) {
     }
 }
 
-fn show_plan(printer: &Printer, one: &Built, plan: &BuildPlan) {
+/// What builds it, and the framework that was recognised.
+pub(super) fn builder(plan: &BuildPlan) -> String {
+    match &plan.framework {
+        Some(framework) => format!("{} ({framework})", plan.builder),
+        None => plan.builder.clone(),
+    }
+}
+
+/// Prints the parts of a plan. `commands` are what services run in place of
+/// what the image starts, `table` is where nonna.toml overrules it.
+pub(super) fn show_plan(
+    printer: &Printer,
+    plan: &BuildPlan,
+    commands: &BTreeMap<String, Vec<String>>,
+    table: &str,
+) {
     let part = |name: &str, text: &str| {
         let name = printer.paint(Paint::Dim, &format!("{name:NAMES$}"));
         printer.line(&format!("  {name}  {}", clean(text)));
@@ -253,7 +268,7 @@ fn show_plan(printer: &Printer, one: &Built, plan: &BuildPlan) {
         part("start", &start.command);
         part("", &format!("({})", start.why));
     }
-    for (service, words) in &one.commands {
+    for (service, words) in commands {
         part(&format!("{service} runs"), &words.join(" "));
     }
     part("base images", &plan.base_images.join(", "));
@@ -269,20 +284,15 @@ fn show_plan(printer: &Printer, one: &Built, plan: &BuildPlan) {
     for note in &plan.notes {
         part("note", note);
     }
-    overrule(printer, one, plan);
+    overrule(printer, plan, table);
 }
 
 /// The lines of nonna.toml that would say the same as the plan, to be changed,
 /// and what decides elsewhere.
-fn overrule(printer: &Printer, one: &Built, plan: &BuildPlan) {
+fn overrule(printer: &Printer, plan: &BuildPlan, table: &str) {
     printer.line("");
     printer.line("  To overrule it, in nonna.toml:");
-    // The whole folder is one table for all that is built of it.
-    let table = match (one.folder.as_str(), one.services.first()) {
-        (".", _) | (_, None) => "[build]".to_owned(),
-        (_, Some(service)) => format!("[services.{service}.build]"),
-    };
-    printer.line(&format!("    {}", clean(&table)));
+    printer.line(&format!("    {}", clean(table)));
     for (line, how) in plan
         .overrule
         .iter()

@@ -1,6 +1,8 @@
 //! `nonna builds logs`
 
+use nonna_client::{Client, Place};
 use nonna_engine::{Code, Error};
+use nonna_model::ReleaseNumber;
 
 use crate::args::BuildLogArgs;
 use crate::commands::Context;
@@ -9,24 +11,29 @@ use crate::output::clean;
 use crate::output::units::{count, local_time};
 use crate::project::place_here;
 
+/// The release that is named, else the newest.
+pub(super) async fn wanted(
+    client: &Client,
+    place: &Place,
+    service: &str,
+    named: Option<ReleaseNumber>,
+) -> Result<String> {
+    if let Some(release) = named {
+        return Ok(release.to_string());
+    }
+    let newest = client.releases(place, service).await?.into_iter().next();
+    Ok(newest.map(|newest| newest.release).ok_or_else(|| {
+        Error::user(Code::NotFound, format!("{service} was never deployed."))
+            .hint("Deploy it: `nonna deploy`.")
+    })?)
+}
+
 /// Shows what the build of a release said.
 pub(crate) async fn log(context: &Context, args: BuildLogArgs) -> Result {
     let place = place_here(&context.global)?;
     let client = context.client()?;
     let service = context.service(&client, &place, args.service.as_ref()).await?;
-    let release = match args.release {
-        Some(release) => release.to_string(),
-        None => client
-            .releases(&place, &service)
-            .await?
-            .into_iter()
-            .next()
-            .map(|newest| newest.release)
-            .ok_or_else(|| {
-                Error::user(Code::NotFound, format!("{service} was never deployed."))
-                    .hint("Deploy it: `nonna deploy`.")
-            })?,
-    };
+    let release = wanted(&client, &place, &service, args.release).await?;
     let answer = client.build_log(&place, &service, &release).await?;
     let printer = &context.printer;
     if printer.is_json() {

@@ -5,9 +5,11 @@ mod collect;
 mod explain;
 mod list;
 mod log;
+mod plan;
 
 pub(crate) use cache::{cache, clear};
 pub(crate) use collect::gc;
 pub(crate) use explain::explain;
 pub(crate) use list::builds;
 pub(crate) use log::log;
+pub(crate) use plan::plan;

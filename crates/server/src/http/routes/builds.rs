@@ -7,8 +7,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use nonna_api::{
-    BuildAnswer, BuildLogAnswer, BuildLogLine, BuildsAnswer, CacheAnswer, CachesAnswer, ClearCachesRequest,
-    GcAnswer, GcRequest, paths,
+    BuildAnswer, BuildLogAnswer, BuildLogLine, BuildPlanAnswer, BuildsAnswer, CacheAnswer, CachesAnswer,
+    ClearCachesRequest, GcAnswer, GcRequest, paths,
 };
 use nonna_engine::ports::storage::{CacheOwner, StoredCache};
 use nonna_engine::{Code, Error};
@@ -43,6 +43,15 @@ pub(super) fn register(registry: Registry) -> Registry {
             )
             .answers::<BuildLogAnswer>(),
             build_log,
+        )
+        .add(
+            get(
+                paths::BUILD_PLAN,
+                Permission::Read,
+                "How the image of a release is built, and why.",
+            )
+            .answers::<BuildPlanAnswer>(),
+            build_plan,
         )
         .add(
             get(
@@ -156,6 +165,57 @@ async fn build_log(
     )
     .hint("It was not built yet, or the log was removed: the server's setting `retention.logs` says how many are kept.")
     .into())
+}
+
+async fn build_plan(
+    State(app): State<Arc<App>>,
+    OfRelease {
+        project,
+        environment,
+        service,
+        release,
+    }: OfRelease,
+) -> Answer<Json<BuildPlanAnswer>> {
+    let at = OfService {
+        project,
+        environment,
+        service,
+    };
+    let snapshot = app.snapshot(&at.project, &at.environment).await?;
+    let service = must(&snapshot, &at)?;
+    let found = app.store.release(&service.id, release).await?.ok_or_else(|| {
+        Error::user(
+            Code::NotFound,
+            format!("`{}` has no release {release}.", at.service),
+        )
+        .hint("`nonna releases` lists them.")
+    })?;
+    let Source::Build(source) = &found.spec.source else {
+        return Err(Error::user(
+            Code::NotFound,
+            format!(
+                "{release} of `{}` runs an image that exists already: nothing was built.",
+                at.service
+            ),
+        )
+        .into());
+    };
+    let plan = app
+        .deployments
+        .explain(source, found.spec.port)
+        .await
+        .map_err(|error| match error.code {
+            Code::NotFound => Error::user(
+                Code::NotFound,
+                format!("The source of {release} of `{}` is no longer kept.", at.service),
+            )
+            .hint("The server's setting `retention.releases` says how many are kept. `nonna build --explain` says it of a folder."),
+            _ => error,
+        })?;
+    Ok(Json(BuildPlanAnswer {
+        release: release.to_string(),
+        plan,
+    }))
 }
 
 fn log_answer(release: ReleaseNumber, kept: log::BuildLog) -> BuildLogAnswer {

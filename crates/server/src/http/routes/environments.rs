@@ -15,6 +15,7 @@ use nonna_api::{
 };
 use nonna_engine::{Code, Error};
 use nonna_model::DeploymentId;
+use nonna_model::service::Source;
 use nonna_store::records::Idempotency;
 use sha2::{Digest, Sha256};
 
@@ -270,6 +271,16 @@ async fn export(
     Params(query): Params<ExportQuery>,
 ) -> Answer<Json<ExportAnswer>> {
     let snapshot = app.snapshot(&at.project, &at.environment).await?;
-    let files = crate::export::files(&snapshot, query.format.as_deref())?;
+    let mut plans = crate::export::Plans::new();
+    for service in &snapshot.services {
+        if let Some(current) = &service.current
+            && let Source::Build(source) = &current.release.spec.source
+            && source.dockerfile.is_none()
+        {
+            let plan = app.deployments.explain(source, current.release.spec.port).await;
+            plans.insert(service.id.clone(), plan);
+        }
+    }
+    let files = crate::export::files(&snapshot, &plans, query.format.as_deref())?;
     Ok(Json(ExportAnswer { files }))
 }
