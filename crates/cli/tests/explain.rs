@@ -80,7 +80,7 @@ web: node, built from .
 
   To overrule it, in nonna.toml:
     [build]
-    language = "python"  # ruby, elixir, java, dotnet, go, rust, python, node, static
+    language = "python"  # ruby, php, elixir, java, dotnet, go, rust, python, deno, node, static
     install = "npm ci"  # empty: nothing is installed
     command = "npm run build"  # what builds; empty: nothing is built
     output = "FOLDER"  # its files are served as they are

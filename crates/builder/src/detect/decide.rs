@@ -330,6 +330,7 @@ mod tests {
                 ("config.ru", "run App\n"),
             ],
         ),
+        ("php", &[("composer.json", "{}"), ("public/index.php", "<?php")]),
         (
             "elixir",
             &[(
@@ -375,6 +376,13 @@ mod tests {
             ],
         ),
         ("python", &[("requirements.txt", ""), ("main.py", "")]),
+        (
+            "deno",
+            &[
+                ("deno.json", "{\"tasks\": {\"start\": \"deno run -A main.ts\"}}"),
+                ("main.ts", ""),
+            ],
+        ),
         (
             "node",
             &[("package.json", "{\"scripts\":{\"start\":\"node a.js\"}}")],
