@@ -80,7 +80,7 @@ web: node, built from .
 
   To overrule it, in nonna.toml:
     [build]
-    language = "python"  # ruby, php, elixir, java, dotnet, go, rust, python, deno, node, static
+    language = "python"  # hugo, zola, jekyll, ruby, php, elixir, java, dotnet, go, rust, python, deno, node, mkdocs, static
     install = "npm ci"  # empty: nothing is installed
     command = "npm run build"  # what builds; empty: nothing is built
     output = "FOLDER"  # its files are served as they are

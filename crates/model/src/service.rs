@@ -69,10 +69,11 @@ pub struct BuildOverrides {
     pub output: Option<String>,
 }
 
-/// The languages that can be detected, as [`BuildOverrides::language`] names
+/// The languages and site generators that can be detected, as [`BuildOverrides::language`] names
 /// them. The detectors' own table must have the same names.
 pub const LANGUAGES: &[&str] = &[
-    "ruby", "php", "elixir", "java", "dotnet", "go", "rust", "python", "deno", "node", "static",
+    "hugo", "zola", "jekyll", "ruby", "php", "elixir", "java", "dotnet", "go", "rust", "python", "deno",
+    "node", "mkdocs", "static",
 ];
 
 impl BuildOverrides {

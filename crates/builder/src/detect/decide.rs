@@ -316,6 +316,15 @@ mod tests {
 
     /// The least that each detector takes for an app.
     const APPS: &[(&str, &[(&str, &str)])] = &[
+        ("hugo", &[("hugo.toml", ""), ("content/a.md", "")]),
+        (
+            "zola",
+            &[
+                ("zola.toml", "base_url = \"https://example.org\"\n"),
+                ("content/a.md", ""),
+            ],
+        ),
+        ("jekyll", &[("_config.yml", ""), ("_posts/a.md", "")]),
         (
             "ruby",
             &[
@@ -386,6 +395,10 @@ mod tests {
         (
             "node",
             &[("package.json", "{\"scripts\":{\"start\":\"node a.js\"}}")],
+        ),
+        (
+            "mkdocs",
+            &[("mkdocs.yml", "site_name: a\n"), ("docs/index.md", "")],
         ),
         ("static", &[("index.html", "")]),
     ];
