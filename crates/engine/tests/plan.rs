@@ -66,7 +66,7 @@ fn spec() -> impl Strategy<Value = ServiceSpec> {
                         target: None,
                         arguments: BTreeMap::new(),
                         timeout_ms: None,
-                        overrides: nonna_model::service::BuildOverrides::default(),
+                        overrides: Box::default(),
                     })
                 } else {
                     Source::Image {
@@ -379,7 +379,7 @@ fn crew(jobs: bool) -> DesiredEnvironment {
         target: None,
         arguments: BTreeMap::new(),
         timeout_ms: None,
-        overrides: nonna_model::service::BuildOverrides::default(),
+        overrides: Box::default(),
     });
     let mut web = ServiceSpec::new(build.clone());
     web.release = Some(job());

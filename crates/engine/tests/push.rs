@@ -102,7 +102,7 @@ fn planned(required: bool) -> Plan {
         target: None,
         arguments: BTreeMap::new(),
         timeout_ms: None,
-        overrides: nonna_model::service::BuildOverrides::default(),
+        overrides: Box::default(),
     }));
     spec.push = Some(Push {
         repository: "registry.example/team/web".into(),

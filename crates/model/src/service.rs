@@ -44,7 +44,7 @@ pub struct BuildSource {
     pub timeout_ms: Option<u64>,
     /// What its owner says in place of what would be detected.
     #[serde(default, skip_serializing_if = "BuildOverrides::is_empty")]
-    pub overrides: BuildOverrides,
+    pub overrides: Box<BuildOverrides>,
 }
 
 /// What is said in place of what would be detected: `build` in `nonna.toml`.
@@ -506,7 +506,7 @@ mod tests {
             target: None,
             arguments: BTreeMap::new(),
             timeout_ms: None,
-            overrides: BuildOverrides::default(),
+            overrides: Box::default(),
         }));
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<ServiceSpec>(&text).unwrap(), spec);

@@ -25,7 +25,7 @@ pub(super) fn explain(contexts: &ContextStore, source: &BuildSource, port: Optio
     let tree = Tree::new(&manifest, &read);
     let settings = Settings {
         port,
-        overrides: Overrides::from(&source.overrides),
+        overrides: Overrides::from(&*source.overrides),
         ..Settings::default()
     };
     detect::decide(&tree, Asked::from(source), &settings)?.explained(&tree)
@@ -60,7 +60,7 @@ impl Recipe {
             port: request.port,
             extra_ca,
             cache,
-            overrides: Overrides::from(&request.source.overrides),
+            overrides: Overrides::from(&*request.source.overrides),
         };
         let plan = match detect::decide(&tree, Asked::from(&request.source), &settings)? {
             How::Detected(plan) => plan,

@@ -212,7 +212,7 @@ fn check_overrides(plan: &Plan, overrides: &Overrides) -> Result<()> {
         .hint(hint))
     };
     let ran = |line: &Option<String>, field: &str, decisions: &[Decision]| {
-        line.as_ref().is_none_or(|line| line.is_empty())
+        line.as_ref().is_none_or(String::is_empty)
             || decisions.iter().any(|one| one.why == writer::overruled(field))
     };
     let name = plan.name;

@@ -142,7 +142,7 @@ impl Bench {
                 target: None,
                 arguments: Default::default(),
                 timeout_ms: None,
-                overrides: nonna_model::service::BuildOverrides::default(),
+                overrides: Box::default(),
             },
             port: Some(8080),
             timeout: Duration::from_secs(300),

@@ -108,7 +108,7 @@ pub(super) fn read(entry: &Entry<'_, '_>, report: &mut Report<'_>) -> Fields {
             "command" => fields.command = report.checked(&field, line, command),
             "start" => fields.start = report.checked(&field, line, start),
             "output" => {
-                fields.output = report.checked(&field, "a path, as a string", value::check_inner_path)
+                fields.output = report.checked(&field, "a path, as a string", value::check_inner_path);
             }
             _ => report.unknown(&field, BUILD, "of `build`"),
         }

@@ -30,7 +30,7 @@ pub enum DeclaredSource {
         timeout_ms: Option<u64>,
         /// What is said in place of what would be detected.
         #[serde(default, skip_serializing_if = "BuildOverrides::is_empty")]
-        overrides: BuildOverrides,
+        overrides: Box<BuildOverrides>,
     },
     /// An image that exists already.
     Image {

@@ -102,7 +102,7 @@ fn declare(
             target: fields.target.as_ref().map(|stage| stage.value.clone()),
             arguments: values(&fields.build_arguments),
             timeout_ms: fields.build_timeout_ms.as_ref().map(|time| time.value),
-            overrides: overrides(fields, own_folder),
+            overrides: Box::new(overrides(fields, own_folder)),
         },
     };
     // A database does not bear two processes on one volume, and an image with

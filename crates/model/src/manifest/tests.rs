@@ -47,7 +47,7 @@ fn no_file_is_one_service_built_from_the_folder() {
                 target: None,
                 arguments: BTreeMap::new(),
                 timeout_ms: None,
-                overrides: crate::service::BuildOverrides::default(),
+                overrides: Box::default(),
             }
         );
         let spec = services[0].spec(

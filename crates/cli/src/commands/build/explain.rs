@@ -147,7 +147,7 @@ fn of_scanned(scanned: &Scanned, source: &BuildSource, port: Option<u16>) -> Res
     let tree = Tree::new(&scanned.manifest, &read);
     let settings = Settings {
         port,
-        overrides: Overrides::from(&source.overrides),
+        overrides: Overrides::from(&*source.overrides),
         ..Settings::default()
     };
     detect::decide(&tree, Asked::from(source), &settings)?.explained(&tree)

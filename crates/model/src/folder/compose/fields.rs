@@ -9,7 +9,7 @@ use crate::manifest::limits::{
     MAX_CPU, MAX_DURATION_MS, MAX_PIDS, MAX_REPLICAS, MAX_RETRIES, MIN_MEMORY, MIN_PROBE_MS,
 };
 use crate::manifest::{DeclaredPort, DeclaredSource, ServiceDeclaration, nearest, shorten, value};
-use crate::service::{BuildOverrides, HealthCheck, Probe, RestartPolicy, Strategy};
+use crate::service::{HealthCheck, Probe, RestartPolicy, Strategy};
 use crate::units::Bytes;
 
 /// What Compose waits, in milliseconds, where a health check does not say.
@@ -124,7 +124,7 @@ pub(super) fn build(loader: &mut Loader<'_, '_>, node: &Node) -> Option<Declared
                 target: None,
                 arguments: BTreeMap::new(),
                 timeout_ms: None,
-                overrides: BuildOverrides::default(),
+                overrides: Box::default(),
             });
         }
         Value::Map(_) => {
@@ -194,7 +194,7 @@ pub(super) fn build(loader: &mut Loader<'_, '_>, node: &Node) -> Option<Declared
         target: out.2,
         arguments: out.3,
         timeout_ms: None,
-        overrides: BuildOverrides::default(),
+        overrides: Box::default(),
     })
 }
 

@@ -6,7 +6,7 @@ use crate::service::{BuildOverrides, LANGUAGES, Source};
 
 fn overrides(service: &ServiceDeclaration) -> BuildOverrides {
     match service.source.with_context("sha256:00") {
-        Source::Build(source) => source.overrides,
+        Source::Build(source) => *source.overrides,
         Source::Image { .. } => panic!("{service:?} is built"),
     }
 }
