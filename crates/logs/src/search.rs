@@ -157,6 +157,17 @@ pub(crate) struct Snapshot {
     pub(crate) next: u64,
 }
 
+/// Whether a record's service, or all of its environment, was forgotten after
+/// it came.
+pub(crate) fn is_forgotten(forgotten: &BTreeMap<Arc<str>, u64>, number: u64, source: &Source) -> bool {
+    if forgotten.is_empty() {
+        return false;
+    }
+    let before = |label: &str| forgotten.get(label).is_some_and(|before| number < *before);
+    let environment = source.service.rfind('/').and_then(|at| source.service.get(..=at));
+    before(&source.service) || environment.is_some_and(before)
+}
+
 /// What a search did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Searched {
@@ -180,6 +191,9 @@ struct Run<'a> {
     body: Vec<u8>,
     data: BlockData,
     line: Vec<u8>,
+    /// By service and replica: the first and the last record that was given
+    /// around the last match.
+    given: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
 }
 
 /// Searches; calls with each record that is found until that answers false.
@@ -213,6 +227,7 @@ pub(crate) fn search(
         body: Vec::new(),
         data: BlockData::default(),
         line: Vec::new(),
+        given: BTreeMap::new(),
     };
     run.all();
     let done = run.done;
@@ -329,13 +344,7 @@ impl Run<'_> {
     }
 
     fn is_forgotten(&self, number: u64, source: &Source) -> bool {
-        source.service.is_empty()
-            || (!self.snapshot.forgotten.is_empty()
-                && self
-                    .snapshot
-                    .forgotten
-                    .get(&source.service)
-                    .is_some_and(|before| number < *before))
+        source.service.is_empty() || is_forgotten(&self.snapshot.forgotten, number, source)
     }
 
     fn found(&mut self, entry: Entry) -> Option<()> {
@@ -444,50 +453,87 @@ impl Run<'_> {
         Some(())
     }
 
-    /// Gives the record with those of its source around it.
+    /// Gives the record with those of its source around it; none of them twice.
     fn with_context(&mut self, entry: Entry) -> bool {
         let (before, after) = self.query.context;
         let number = entry.number;
-        let around = |order: Order, limit: usize| {
-            let mut query = Query::new(self.query.scope.clone(), crate::query::Expr::All);
-            query.order = order;
-            query.limit = usize::MAX;
-            match order {
-                Order::NewestFirst => {
-                    (query.from, query.before) = (number.saturating_sub(CONTEXT_REACH), number);
-                }
-                Order::OldestFirst => {
-                    (query.from, query.before) = (number + 1, number.saturating_add(CONTEXT_REACH));
-                }
-            }
-            let mut found = Vec::new();
-            if limit > 0 {
-                let counters = Counters::default();
-                let _ = search(
-                    self.snapshot,
-                    &query,
-                    &counters,
-                    self.cancelled,
-                    &mut |mut near| {
-                        if near.source.service == entry.source.service
-                            && near.source.replica == entry.source.replica
-                        {
-                            near.context = true;
-                            found.push(near);
-                        }
-                        found.len() < limit
-                    },
-                );
-            }
-            found
-        };
-        let mut earlier = around(Order::NewestFirst, before);
+        let oldest_first = self.query.order == Order::OldestFirst;
+        let key = (
+            Arc::clone(&entry.source.service),
+            Arc::clone(&entry.source.replica),
+        );
+        // What was given around the match before this one.
+        let given = self.given.get(&key).copied();
+        let (mut low, mut high) = (
+            number.saturating_sub(CONTEXT_REACH),
+            number.saturating_add(CONTEXT_REACH),
+        );
+        // The next match brings itself, and what is around it.
+        if oldest_first {
+            low = low.max(given.map_or(0, |(_, last)| last + 1));
+            high = self.next_match(&entry.source, number + 1, high).unwrap_or(high);
+        } else {
+            high = high.min(given.map_or(u64::MAX, |(first, _)| first));
+            low = self
+                .next_match(&entry.source, low, number)
+                .map_or(low, |found| found + 1);
+        }
+        let mut earlier = self.near(&entry.source, Order::NewestFirst, low, number, before);
         earlier.reverse();
-        let later = around(Order::OldestFirst, after);
+        let later = self.near(&entry.source, Order::OldestFirst, number + 1, high, after);
+        let first = earlier.first().map_or(number, |entry| entry.number);
+        let last = later.last().map_or(number, |entry| entry.number);
+        self.given.insert(key, (first, last));
         earlier
             .into_iter()
             .chain([entry])
             .chain(later)
             .all(|entry| (self.each)(entry))
     }
+
+    /// The match of a source that comes next in the query's order.
+    fn next_match(&self, source: &Source, from: u64, before: u64) -> Option<u64> {
+        let query = Query {
+            from: self.query.from.max(from),
+            before: self.query.before.min(before),
+            limit: usize::MAX,
+            context: (0, 0),
+            ..self.query.clone()
+        };
+        let mut found = None;
+        let counters = Counters::default();
+        let mut each = |near: Entry| {
+            if is_same_replica(&near.source, source) {
+                found = Some(near.number);
+            }
+            found.is_none()
+        };
+        let _ = search(self.snapshot, &query, &counters, self.cancelled, &mut each);
+        found
+    }
+
+    /// Records of a source, at most so many.
+    fn near(&self, source: &Source, order: Order, from: u64, before: u64, limit: usize) -> Vec<Entry> {
+        let mut found = Vec::new();
+        if limit == 0 || from >= before {
+            return found;
+        }
+        let mut query = Query::new(self.query.scope.clone(), crate::query::Expr::All);
+        query.order = order;
+        (query.from, query.before) = (from, before);
+        let counters = Counters::default();
+        let mut each = |mut near: Entry| {
+            if is_same_replica(&near.source, source) {
+                near.context = true;
+                found.push(near);
+            }
+            found.len() < limit
+        };
+        let _ = search(self.snapshot, &query, &counters, self.cancelled, &mut each);
+        found
+    }
+}
+
+fn is_same_replica(one: &Source, other: &Source) -> bool {
+    one.service == other.service && one.replica == other.replica
 }

@@ -178,8 +178,22 @@ fn a_query_answers_as_a_plain_scan_does() {
     near.context = (2, 1);
     let found: Vec<(u64, bool)> = ask(&proxy, &near).iter().map(|e| (e.number, e.context)).collect();
     assert_eq!(found, [(398, true), (399, true), (400, false), (401, true)]);
+    // Where matches are near each other no record is given twice.
+    near.expr = query::parse("\"order 400 stored\" OR \"order 404 stored\" OR \"order 408 stored\"").unwrap();
+    near.context = (3, 3);
+    for order in [Order::OldestFirst, Order::NewestFirst] {
+        near.order = order;
+        let mut found: Vec<(u64, bool)> = ask(&proxy, &near).iter().map(|e| (e.number, e.context)).collect();
+        found.sort_unstable();
+        let wanted: Vec<(u64, bool)> = (397..=411).map(|n| (n, !matches!(n, 400 | 404 | 408))).collect();
+        assert_eq!(found, wanted, "{order:?}");
+    }
     proxy.forget("shop/production/api").unwrap();
     assert_eq!(all(&proxy).len(), 15_000);
+    proxy.forget("shop/staging/").unwrap();
+    assert_eq!(all(&proxy).len(), 15_000);
+    proxy.forget("shop/production/").unwrap();
+    assert_eq!(all(&proxy).len(), 0);
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -6,12 +6,15 @@ pub(crate) mod fold;
 pub(crate) mod limit;
 pub(crate) mod redact;
 pub(crate) mod rules;
+pub(crate) mod values;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use aho_corasick::AhoCorasick;
 
 use crate::intake::Receipt;
 use crate::metrics::Counters;
@@ -23,6 +26,7 @@ use fold::Trace;
 use limit::{Limiter, RateLimits};
 use redact::{MARK, Redactor, Suspect};
 use rules::Rules;
+use values::Values;
 
 /// How long an error waits for its stack trace.
 const FOLD_WAIT: Duration = Duration::from_millis(200);
@@ -47,6 +51,7 @@ struct Pending {
 pub(crate) struct Pipeline {
     recogniser: Recogniser,
     redactor: Arc<Redactor>,
+    values: Arc<Values>,
     limits: RateLimits,
     limiter: Limiter,
     rules: Rules,
@@ -84,6 +89,7 @@ impl Pipeline {
         Self {
             recogniser: Recogniser::default(),
             redactor,
+            values: Arc::default(),
             limits,
             limiter: Limiter::default(),
             rules,
@@ -103,6 +109,10 @@ impl Pipeline {
 
     pub(crate) fn set_redactor(&mut self, redactor: Arc<Redactor>) {
         self.redactor = redactor;
+    }
+
+    pub(crate) fn set_values(&mut self, values: Arc<Values>) {
+        self.values = values;
     }
 
     pub(crate) fn set_rules(&mut self, rules: Rules) {
@@ -173,7 +183,10 @@ impl Pipeline {
             }
         }
         let patterns = self.redactor.has_patterns();
-        if suspects.is_empty() && lines_left == 0 && record.fields.is_empty() && !patterns {
+        let values = self.values.of(record.source).map(Arc::clone);
+        let valued = values.as_ref().is_some_and(|values| values.is_match(record.line));
+        let clean = suspects.is_empty() && lines_left == 0 && record.fields.is_empty();
+        if clean && !patterns && !valued {
             self.fold(record, receipt, now);
             return;
         }
@@ -196,6 +209,9 @@ impl Pipeline {
             if patterns {
                 self.redactor.patterns_in(record.line, &mut self.ranges);
             }
+            if let Some(values) = values.as_ref().filter(|_| valued) {
+                self.ranges.extend(values::ranges(values, record.line));
+            }
             replace(record.line, &mut self.ranges, &mut scratch);
             if !self.ranges.is_empty() {
                 self.counters.redacted.fetch_add(1, Ordering::Relaxed);
@@ -211,7 +227,7 @@ impl Pipeline {
         } else {
             let fields: Vec<(String, String)> = record
                 .fields
-                .map(|(name, value)| (lossy(name), self.field(name, value)))
+                .map(|(name, value)| (lossy(name), self.field(values.as_deref(), name, value)))
                 .collect();
             let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             let mut alone = Batch::new();
@@ -232,7 +248,7 @@ impl Pipeline {
         self.scratch = scratch;
     }
 
-    fn field(&self, name: &[u8], value: &[u8]) -> String {
+    fn field(&self, values: Option<&AhoCorasick>, name: &[u8], value: &[u8]) -> String {
         let name = name.to_ascii_lowercase();
         let secret = [
             "password",
@@ -248,6 +264,11 @@ impl Pipeline {
         }
         let mut out = Vec::new();
         redact_line(&self.redactor, value, &mut out);
+        if let Some(values) = values {
+            let mut ranges: Vec<Range<usize>> = values::ranges(values, &out).collect();
+            let redacted = std::mem::take(&mut out);
+            replace(&redacted, &mut ranges, &mut out);
+        }
         lossy(&out)
     }
 

@@ -14,7 +14,7 @@ use regex_automata::meta::Regex;
 /// What stands in a secret's place.
 pub(crate) const MARK: &[u8] = b"[redacted]";
 /// A value shorter than this is not looked for: it would be found everywhere.
-const SHORTEST_VALUE: usize = 6;
+pub(super) const SHORTEST_VALUE: usize = 6;
 /// What a compiled pattern of the user may take, in bytes.
 const PATTERN_BYTES: usize = 1024 * 1024;
 

@@ -1,5 +1,6 @@
 //! Questions to the logs: what they are made of, and which records answer them.
 
+mod label;
 mod parse;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use crate::record::{Level, RecordView, Source, Stream};
 use crate::segment::block::{Header, service_bit};
 use crate::segment::{hex, tokens};
 
+pub use label::{Comparison, Label, Test};
 pub use parse::parse;
 
 /// What a compiled regular expression may take, in bytes.
@@ -43,6 +45,12 @@ pub enum Expr {
     Field(String, Text),
     /// Records with this field, whatever its value.
     HasField(String),
+    /// Records whose source or level has this label.
+    Label(Label, Test),
+    /// Records with a field whose whole value a regular expression matches.
+    FieldMatches(String, Box<Regex>),
+    /// Records with a field that is a number, compared with this one.
+    FieldIs(String, Comparison, f64),
     /// All of them.
     And(Vec<Self>),
     /// One of them.
@@ -130,6 +138,14 @@ impl Expr {
         Self::Streams(of.into_iter().fold(0, |bits, stream| bits | 1 << stream as u8))
     }
 
+    /// A regular expression that a whole text must match.
+    pub(crate) fn whole(pattern: &str) -> Result<Box<Regex>> {
+        match Self::regex(&format!("^(?:{pattern})$"))? {
+            Self::Matches(regex) => Ok(regex),
+            _ => Err(Error::bug("A regular expression became something else.")),
+        }
+    }
+
     /// A regular expression, of bounded size; it takes time in proportion to
     /// what it searches, whatever it is.
     ///
@@ -175,6 +191,17 @@ impl Expr {
         }
     }
 
+    /// Whether it says by which way records are to have come.
+    #[must_use]
+    pub fn names_streams(&self) -> bool {
+        match self {
+            Self::Streams(_) => true,
+            Self::And(all) | Self::Or(all) => all.iter().any(Self::names_streams),
+            Self::Not(not) => not.names_streams(),
+            _ => false,
+        }
+    }
+
     /// Whether a record is one of those.
     #[must_use]
     pub fn matches(&self, record: &RecordView<'_>) -> bool {
@@ -191,6 +218,13 @@ impl Expr {
                 field(record.line, record.fields, name).is_some_and(|found| found == value.bytes())
             }
             Self::HasField(name) => field(record.line, record.fields, name).is_some(),
+            Self::Label(label, test) => test.holds(&label.of(record)),
+            Self::FieldMatches(name, regex) => {
+                field(record.line, record.fields, name).is_some_and(|found| regex.is_match(&*found))
+            }
+            Self::FieldIs(name, comparison, number) => {
+                field(record.line, record.fields, name).is_some_and(|found| comparison.holds(&found, *number))
+            }
             Self::And(all) => all.iter().all(|one| one.matches(record)),
             Self::Or(any) => any.iter().any(|one| one.matches(record)),
             Self::Not(not) => !not.matches(record),
@@ -211,6 +245,9 @@ impl Expr {
             | Self::Replica(_)
             | Self::Streams(_)
             | Self::HasField(_)
+            | Self::Label(..)
+            | Self::FieldMatches(..)
+            | Self::FieldIs(..)
             | Self::Not(_) => true,
         }
     }
@@ -238,6 +275,10 @@ impl Expr {
                 format!("({})", inner.join(sign))
             }
             Self::Not(not) => format!("!{}", not.key()),
+            Self::Label(label, Test::Matches(regex)) => format!("{label:?}~{regex:p}"),
+            Self::Label(label, Test::Is(value)) => format!("{label:?}={value:?}"),
+            Self::FieldMatches(name, regex) => format!("f{name:?}~{regex:p}"),
+            Self::FieldIs(name, comparison, number) => format!("f{name:?}{comparison:?}{number}"),
             Self::Words(text) => format!("w{:?}", text.bytes()),
             Self::Contains(text) => format!("c{:?}", text.bytes()),
             Self::Field(name, text) => format!("f{name:?}={:?}", text.bytes()),

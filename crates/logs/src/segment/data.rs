@@ -85,6 +85,19 @@ impl Opener {
         done
     }
 
+    /// Reads only which sources the records are of. `None` where it is damaged.
+    pub(crate) fn sources(&mut self, header: &Header, body: &[u8], data: &mut BlockData) -> Option<()> {
+        let start = header.filter as usize;
+        let mut meta = std::mem::take(&mut data.meta);
+        let packed = body.get(start..start + header.meta as usize);
+        let done = packed.and_then(|packed| {
+            self.unpack(packed, header.meta_raw, &mut meta)?;
+            data.read_sources(&mut meta.as_slice())
+        });
+        data.meta = meta;
+        done
+    }
+
     fn unpack(&mut self, bytes: &[u8], raw: u32, out: &mut Vec<u8>) -> Option<()> {
         out.clear();
         out.reserve(raw as usize);
@@ -150,6 +163,11 @@ impl BlockData {
 
     fn arrange(&mut self, mut meta: &[u8], count: usize) -> Option<()> {
         let meta = &mut meta;
+        self.read_sources(meta)?;
+        self.read_groups(meta, count)
+    }
+
+    fn read_sources(&mut self, meta: &mut &[u8]) -> Option<()> {
         self.sources.clear();
         for _ in 0..take_varint(meta)? {
             let mut names = [""; 2];
@@ -160,6 +178,10 @@ impl BlockData {
             let stream = Stream::from_number(*take_bytes(meta, 1)?.first()?);
             self.sources.push(Source::new(names[0], names[1], stream));
         }
+        Some(())
+    }
+
+    fn read_groups(&mut self, meta: &mut &[u8], count: usize) -> Option<()> {
         self.groups.clear();
         let mut spans = Vec::new();
         let mut at = 0_usize;

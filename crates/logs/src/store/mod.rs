@@ -1,8 +1,10 @@
 //! The log proxy: its threads, its folder, and what can be asked of it.
 
+mod follow;
 mod keep;
 mod positions;
 mod settle;
+mod sources;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,21 +18,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nonna_engine::{Code, Error, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::intake::Intake;
-use crate::journal::{Found, Journal};
+use crate::journal::{self, Journal};
 use crate::metrics::{Counters, Gauges, prometheus};
 use crate::pipeline::Pipeline;
 use crate::pipeline::derive::{Derived, Metric};
 use crate::pipeline::limit::{RateLimit, RateLimits};
 use crate::pipeline::redact::{Patterns, Redactor};
 use crate::pipeline::rules::{Rule, Rules};
+use crate::pipeline::values::Values;
 use crate::query::{Order, Query};
 use crate::record::Batch;
 use crate::search::{Entry, Open, Searched, Snapshot, search};
 use crate::segment::file::{SUFFIX, Segment};
 use crate::tail::{Hub, Tail};
+
+pub use follow::Found;
+pub use sources::Present;
 
 /// What an acknowledgement promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,12 +141,17 @@ struct Core {
     /// What the pipeline is to use from now on.
     changed: Mutex<Changes>,
     journal_bytes: AtomicU64,
+    /// Turns of searches that are streamed.
+    searches: Arc<Semaphore>,
     /// How far sources were read whose records are in the journal.
     positions: Mutex<positions::Positions>,
 }
 
 #[derive(Debug, Default)]
 struct Changes {
+    /// What environments' values are; kept, as each is changed by itself.
+    values: Arc<Values>,
+    values_changed: bool,
     redactor: Option<Arc<Redactor>>,
     rules: Option<Rules>,
 }
@@ -224,7 +235,7 @@ impl LogProxy {
             .unwrap_or(0);
         let (journal, found) =
             Journal::open(&folder.join("journal"), options.spool_bytes, sealed).map_err(failed)?;
-        let Found {
+        let journal::Found {
             frames,
             marks,
             damages,
@@ -293,6 +304,7 @@ impl LogProxy {
             frozen: AtomicBool::new(false),
             changed: Mutex::default(),
             journal_bytes: AtomicU64::new(journal.bytes()),
+            searches: Arc::new(Semaphore::new(follow::SEARCHES)),
             positions: Mutex::new(positions),
         });
         let worker = work::Worker::new(Arc::clone(&core), arrivals, pipeline, journal, notes);
@@ -362,21 +374,8 @@ impl LogProxy {
     /// the search. Memory: one block.
     #[must_use]
     pub fn search(&self, query: Query) -> mpsc::Receiver<Result<Entry>> {
-        self.run(self.core.snapshot(), query)
-    }
-
-    fn run(&self, snapshot: Snapshot, query: Query) -> mpsc::Receiver<Result<Entry>> {
         let (send, receive) = mpsc::channel(64);
-        let counters = Arc::clone(&self.core.counters);
-        tokio::task::spawn_blocking(move || {
-            let mut each = |entry| send.blocking_send(Ok(entry)).is_ok();
-            // A search that finds nothing must see that nobody waits any more.
-            let cancelled = || send.is_closed();
-            let result = search(&snapshot, &query, &counters, &cancelled, &mut each);
-            if let Err(error) = result {
-                let _ = send.blocking_send(Err(error));
-            }
-        });
+        self.core.search_into(query, send);
         receive
     }
 
@@ -392,11 +391,11 @@ impl LogProxy {
             query.expr.clone(),
             Arc::clone(&self.core.counters),
         );
-        let snapshot = self.core.snapshot();
-        live.start_at(snapshot.next);
-        query.before = query.before.min(snapshot.next);
+        let next = self.core.state().next;
+        live.start_at(next);
+        query.before = query.before.min(next);
         Following {
-            past: self.run(snapshot, query),
+            past: self.search(query),
             live,
         }
     }
@@ -459,6 +458,25 @@ impl LogProxy {
         Ok(())
     }
 
+    /// From now on these values are taken out of the records of an environment
+    /// (`project/environment`), and of no other, in place of those that were
+    /// before. None: nothing is, beside what is of all.
+    ///
+    /// # Errors
+    /// `LimitExceeded` where they are too many.
+    pub fn set_secrets_of<'a>(
+        &self,
+        environment: &str,
+        values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<()> {
+        let mut changes = self.core.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut changes.values).set(environment, values)?;
+        changes.values_changed = true;
+        drop(changes);
+        self.intake.nudge();
+        Ok(())
+    }
+
     /// From now on these rules hold.
     pub fn set_rules(&self, rules: &[Rule]) {
         let rules = Rules::new(rules);
@@ -470,7 +488,8 @@ impl LogProxy {
         self.intake.nudge();
     }
 
-    /// Forgets all records of a service: they are not found from now on, and go
+    /// Forgets all records of a service, or of a whole environment
+    /// (`project/environment/`, with the slash at its end): they are not found from now on, and go
     /// from the disk when their segment is compressed anew or removed.
     ///
     /// # Errors
@@ -478,6 +497,12 @@ impl LogProxy {
     pub fn forget(&self, service: &str) -> Result<()> {
         let mut state = self.core.state();
         let mut forgotten = (*state.forgotten).clone();
+        // What was forgotten and has gone from the disk since needs no note.
+        let oldest = state.segments.first().and_then(|segment| segment.range());
+        let oldest = oldest.or_else(|| state.open.front().map(|open| (open.first, open.end)));
+        if let Some((first, _)) = oldest {
+            forgotten.retain(|_, before| *before > first);
+        }
         forgotten.insert(service.into(), state.next);
         write_forgotten(&self.core.folder, &forgotten).map_err(|error| {
             Error::provider(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Core;
 use crate::frame::Frame;
 use crate::record::{Batch, RecordView, Source, SourceIndex, Stream};
+use crate::search::is_forgotten;
 use crate::segment::block::BlockBuilder;
 use crate::segment::data::{BlockData, Opener};
 use crate::segment::file::Segment;
@@ -58,9 +59,7 @@ pub(super) fn settle(core: &Core, old: &Arc<Segment>) -> io::Result<()> {
                 continue;
             };
             let number = block.header.first + record as u64;
-            let gone = forgotten
-                .get(&source.service)
-                .is_some_and(|before| number < *before);
+            let gone = is_forgotten(&forgotten, number, source);
             let view = RecordView {
                 source: if gone { &nobody } else { source },
                 source_index: SourceIndex::FIRST,

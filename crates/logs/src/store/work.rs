@@ -125,6 +125,9 @@ impl Worker {
         if let Some(redactor) = changes.redactor.take() {
             self.pipeline.set_redactor(redactor);
         }
+        if std::mem::take(&mut changes.values_changed) {
+            self.pipeline.set_values(Arc::clone(&changes.values));
+        }
         if let Some(rules) = changes.rules.take() {
             self.pipeline.set_rules(rules);
         }
