@@ -7,7 +7,7 @@ use nonna_engine::event::Progress;
 use nonna_engine::ports::Runtime;
 use nonna_engine::ports::output::OutputPlace;
 use nonna_engine::ports::runtime::{
-    Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, ReplicaStats, RuntimeEvent,
+    Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, OutputLine, ReplicaStats, RuntimeEvent,
 };
 use nonna_engine::{Error, Result};
 use nonna_model::observed::Observed;
@@ -194,6 +194,14 @@ impl Runtime for DockerRuntime {
         query: &LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine>>> {
         logs::read(&self.client, service, query).await
+    }
+
+    async fn output(
+        &self,
+        replica: &str,
+        after: Option<i64>,
+    ) -> Result<BoxStream<'static, Result<OutputLine>>> {
+        Ok(logs::output(&self.client, replica, after))
     }
 
     async fn stats(&self, service: &ServiceId) -> Result<Vec<ReplicaStats>> {

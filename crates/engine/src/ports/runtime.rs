@@ -126,6 +126,18 @@ pub struct LogLine {
     pub line: String,
 }
 
+/// A line of a replica's output, as exactly as the runtime has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputLine {
+    /// When: nanoseconds since 1970, UTC. A later line of the same replica has
+    /// a later time, as far as the machine's clock does not go backwards.
+    pub nanos: i64,
+    /// To standard error.
+    pub stderr: bool,
+    /// The line without its end. Any bytes.
+    pub line: Vec<u8>,
+}
+
 /// What a replica uses now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaStats {
@@ -334,6 +346,20 @@ pub trait Runtime: Send + Sync {
         service: &ServiceId,
         query: &LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine>>>;
+
+    /// What one replica (by [`nonna_model::observed::ObservedReplica::id`])
+    /// prints: what there is behind this moment (nanoseconds since 1970, UTC),
+    /// then what comes, until its process has ended and all was read. A replica
+    /// that is gone has ended.
+    ///
+    /// # Errors
+    /// `RuntimeUnavailable` where the runtime does not answer; the stream ends
+    /// with it where it stops answering.
+    async fn output(
+        &self,
+        replica: &str,
+        after: Option<i64>,
+    ) -> Result<BoxStream<'static, Result<OutputLine>>>;
 
     /// What a service's replicas use now.
     async fn stats(&self, service: &ServiceId) -> Result<Vec<ReplicaStats>>;

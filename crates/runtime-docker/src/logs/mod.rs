@@ -8,7 +8,7 @@ mod source;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use nonna_engine::Result;
-use nonna_engine::ports::runtime::{LogLine, LogQuery};
+use nonna_engine::ports::runtime::{LogLine, LogQuery, OutputLine};
 use nonna_model::ServiceId;
 
 use crate::client::Client;
@@ -23,6 +23,15 @@ use source::Window;
 struct Stamped {
     nanos: i128,
     line: LogLine,
+}
+
+/// What one container prints behind this moment, until it ends.
+pub(crate) fn output(
+    client: &Client,
+    container: &str,
+    after: Option<i64>,
+) -> BoxStream<'static, Result<OutputLine>> {
+    source::output(client, container, after)
 }
 
 pub(crate) async fn read(

@@ -8,7 +8,7 @@ use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use nonna_engine::Result;
-use nonna_engine::ports::runtime::LogLine;
+use nonna_engine::ports::runtime::{LogLine, OutputLine};
 
 use super::Stamped;
 use crate::client::Client;
@@ -82,10 +82,50 @@ fn seconds(at: Option<i64>) -> i32 {
     at.map_or(0, |at| i32::try_from(at).unwrap_or(i32::MAX))
 }
 
+/// What a container prints behind this moment, until it ends.
+pub(super) fn output(
+    client: &Client,
+    container: &str,
+    after: Option<i64>,
+) -> BoxStream<'static, Result<OutputLine>> {
+    let options = LogsOptions {
+        follow: true,
+        since: seconds(after.map(|nanos| nanos.div_euclid(1_000_000_000).max(0))),
+        ..base()
+    };
+    let newer = move |line: &Result<OutputLine>| match (line, after) {
+        (Ok(line), Some(after)) => line.nanos > after,
+        _ => true,
+    };
+    raw(client, container, options)
+        .filter(move |line| std::future::ready(newer(line)))
+        .boxed()
+}
+
 fn lines(client: &Client, replica: &Replica, options: LogsOptions) -> BoxStream<'static, Result<Stamped>> {
+    let identity = replica.identity.clone();
+    raw(client, &replica.id, options)
+        .map(move |line| line.map(|line| stamped(&identity, &line)))
+        .boxed()
+}
+
+fn stamped(identity: &Identity, line: &OutputLine) -> Stamped {
+    Stamped {
+        nanos: i128::from(line.nanos),
+        line: LogLine {
+            at: line.nanos.div_euclid(1_000_000),
+            release: identity.release,
+            index: identity.index,
+            stderr: line.stderr,
+            line: String::from_utf8_lossy(&line.line).into_owned(),
+        },
+    }
+}
+
+fn raw(client: &Client, container: &str, options: LogsOptions) -> BoxStream<'static, Result<OutputLine>> {
     let client = client.clone();
-    let output = client.docker.logs(&replica.id, Some(options)).boxed();
-    let joiner = Joiner::new(replica.identity.clone());
+    let output = client.docker.logs(container, Some(options)).boxed();
+    let joiner = Joiner::default();
     let state = (client, Some(output), joiner, VecDeque::new());
     stream::unfold(state, |(client, mut output, mut joiner, mut ready)| async move {
         loop {
@@ -118,23 +158,16 @@ fn gone(error: &Refusal) -> bool {
 }
 
 /// Joins the pieces that the engine makes of long lines.
+#[derive(Default)]
 struct Joiner {
-    identity: Identity,
     /// The line that has begun on standard output, and on standard error.
-    begun: [Option<(i128, Vec<u8>)>; 2],
+    begun: [Option<(i64, Vec<u8>)>; 2],
 }
 
 impl Joiner {
-    fn new(identity: Identity) -> Self {
-        Self {
-            identity,
-            begun: [None, None],
-        }
-    }
-
     /// Takes a piece: a time, a blank, text, and a line end if it was the last
     /// piece of its line.
-    fn take(&mut self, chunk: &LogOutput) -> Option<Stamped> {
+    fn take(&mut self, chunk: &LogOutput) -> Option<OutputLine> {
         let stderr = matches!(chunk, LogOutput::StdErr { .. });
         let (nanos, text) = split_time(chunk.as_ref());
         let begun = &mut self.begun[usize::from(stderr)];
@@ -148,43 +181,39 @@ impl Joiner {
             *begun = Some((nanos, line));
             return None;
         }
-        Some(self.stamped(nanos, &line, stderr))
+        Some(whole_line(nanos, line, stderr))
     }
 
     /// Lines that have begun and never ended.
-    fn rest(&mut self) -> Vec<Stamped> {
+    fn rest(&mut self) -> Vec<OutputLine> {
         let begun = std::mem::take(&mut self.begun);
         let rest = begun.into_iter().zip([false, true]);
         rest.filter_map(|(begun, stderr)| {
             let (nanos, line) = begun?;
-            Some(self.stamped(nanos, &line, stderr))
+            Some(whole_line(nanos, line, stderr))
         })
         .collect()
     }
-
-    fn stamped(&self, nanos: i128, line: &[u8], stderr: bool) -> Stamped {
-        let text = String::from_utf8_lossy(line);
-        Stamped {
-            nanos,
-            line: LogLine {
-                at: i64::try_from(nanos.div_euclid(1_000_000)).unwrap_or_default(),
-                release: self.identity.release,
-                index: self.identity.index,
-                stderr,
-                line: text.strip_suffix('\r').unwrap_or(&text).to_owned(),
-            },
-        }
-    }
 }
 
-fn split_time(piece: &[u8]) -> (Option<i128>, &[u8]) {
+fn whole_line(nanos: i64, mut line: Vec<u8>, stderr: bool) -> OutputLine {
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    OutputLine { nanos, stderr, line }
+}
+
+fn split_time(piece: &[u8]) -> (Option<i64>, &[u8]) {
     let at = piece.iter().position(|b| *b == b' ').unwrap_or(piece.len());
     let (time, text) = piece.split_at(at);
     let time = std::str::from_utf8(time)
         .ok()
         .and_then(|text| text.parse::<jiff::Timestamp>().ok());
     match time {
-        Some(time) => (Some(time.as_nanosecond()), text.get(1..).unwrap_or_default()),
+        Some(time) => (
+            Some(i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX)),
+            text.get(1..).unwrap_or_default(),
+        ),
         None => (None, piece),
     }
 }
@@ -192,17 +221,6 @@ fn split_time(piece: &[u8]) -> (Option<i128>, &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nonna_model::{EnvironmentId, ReleaseNumber, ServiceId};
-
-    fn joiner() -> Joiner {
-        Joiner::new(Identity {
-            environment: EnvironmentId::generate(),
-            service: ServiceId::generate(),
-            release: ReleaseNumber(2),
-            index: 1,
-            port: None,
-        })
-    }
 
     fn out(text: &'static str) -> LogOutput {
         LogOutput::StdOut {
@@ -212,29 +230,29 @@ mod tests {
 
     #[test]
     fn a_piece_is_a_line_when_it_ends_like_one() {
-        let mut joiner = joiner();
+        let mut joiner = Joiner::default();
         let line = joiner
             .take(&out("1970-01-01T00:00:01.000000002Z hello\r\n"))
             .unwrap();
         assert_eq!(line.nanos, 1_000_000_002);
-        assert_eq!((line.line.at, line.line.line.as_str()), (1000, "hello"));
+        assert_eq!((line.nanos, &*line.line), (1_000_000_002, &b"hello"[..]));
     }
 
     #[test]
     fn pieces_of_a_long_line_are_joined_even_when_the_other_output_is_between() {
-        let mut joiner = joiner();
+        let mut joiner = Joiner::default();
         assert_eq!(joiner.take(&out("1970-01-01T00:00:01Z ab")), None);
         let between = LogOutput::StdErr {
             message: "1970-01-01T00:00:02Z err\n".into(),
         };
-        assert!(joiner.take(&between).unwrap().line.stderr);
+        assert!(joiner.take(&between).unwrap().stderr);
         let line = joiner.take(&out("1970-01-01T00:00:03Z cd\n")).unwrap();
-        assert_eq!((line.line.at, line.line.line.as_str()), (1000, "abcd"));
+        assert_eq!((line.nanos, &*line.line), (1_000_000_000, &b"abcd"[..]));
     }
 
     #[test]
     fn what_never_ended_is_a_line_too() {
-        let mut joiner = joiner();
+        let mut joiner = Joiner::default();
         assert_eq!(joiner.take(&out("1970-01-01T00:00:01Z ab")), None);
         assert_eq!(joiner.rest().len(), 1);
         assert_eq!(joiner.rest().len(), 0);
@@ -242,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_empty_line_is_a_line() {
-        let line = joiner().take(&out("1970-01-01T00:00:01Z \n")).unwrap();
-        assert_eq!(line.line.line, "");
+        let line = Joiner::default().take(&out("1970-01-01T00:00:01Z \n")).unwrap();
+        assert_eq!(line.line, b"");
     }
 }

@@ -11,7 +11,8 @@ use nonna_engine::event::{EventKind, Progress};
 use nonna_engine::ports::Runtime;
 use nonna_engine::ports::output::OutputPlace;
 use nonna_engine::ports::runtime::{
-    Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, Output, ReplicaStats, RuntimeEvent,
+    Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, Output, OutputLine, ReplicaStats,
+    RuntimeEvent,
 };
 use nonna_engine::{Code, Error, Result};
 use nonna_model::observed::{Observed, ObservedReplica, ObservedVolume, ReplicaState};
@@ -27,6 +28,13 @@ use super::fake_command;
 const TEST_APP: &str = "nonna-test/app";
 /// Events that a slow reader may be behind.
 const EVENTS: usize = 1024;
+
+/// How often a replica is looked at for new output.
+const OUTPUT_EVERY: std::time::Duration = std::time::Duration::from_millis(10);
+
+fn nanos(line: &LogLine) -> i64 {
+    line.at.saturating_mul(1_000_000)
+}
 
 /// A replica in memory.
 #[derive(Debug, Clone)]
@@ -619,6 +627,40 @@ impl Runtime for FakeRuntime {
             std::future::ready(wanted.then_some(Ok(line)))
         });
         Ok(old.chain(new).boxed())
+    }
+
+    async fn output(
+        &self,
+        replica: &str,
+        after: Option<i64>,
+    ) -> Result<BoxStream<'static, Result<OutputLine>>> {
+        drop(self.call(format!("output {replica}"))?);
+        let start = (self.clone(), replica.to_owned(), 0_usize);
+        Ok(stream::unfold(start, move |(fake, replica, next)| async move {
+            loop {
+                {
+                    let world = fake.world();
+                    let found = world.replicas.values().find(|found| found.id == replica)?;
+                    let newer = |line: &&LogLine| after.is_none_or(|after| nanos(line) > after);
+                    if let Some((at, line)) =
+                        (next..).zip(found.log.iter().skip(next)).find(|(_, l)| newer(l))
+                    {
+                        let line = OutputLine {
+                            nanos: nanos(line),
+                            stderr: line.stderr,
+                            line: line.line.clone().into_bytes(),
+                        };
+                        drop(world);
+                        return Some((Ok(line), (fake, replica, at + 1)));
+                    }
+                    if !found.state.is_running() {
+                        return None;
+                    }
+                }
+                tokio::time::sleep(OUTPUT_EVERY).await;
+            }
+        })
+        .boxed())
     }
 
     async fn stats(&self, service: &ServiceId) -> Result<Vec<ReplicaStats>> {

@@ -83,6 +83,40 @@ pub async fn new_lines_are_followed_of_later_replicas_too(setting: &Setting) {
     started.unwrap();
 }
 
+pub async fn the_output_of_one_replica_is_read_on_behind_a_moment(setting: &Setting) {
+    let web = setting.launch("web", &[]);
+    setting.start(&web, 2).await.unwrap();
+    let within = Duration::from_secs(20);
+    let observed = setting.runtime.observe(&web.scope.environment).await.unwrap();
+    let replica = observed.replicas_of(&web.service)[1].id.clone();
+    let mut output = setting.runtime.output(&replica, None).await.unwrap();
+    let first = tokio::time::timeout(within, output.next())
+        .await
+        .expect("what was printed comes")
+        .unwrap()
+        .unwrap();
+    assert!(first.nanos > 0);
+    drop(output);
+    let mut after = setting.runtime.output(&replica, Some(first.nanos)).await.unwrap();
+    // It goes on until the process ends, and has nothing of before.
+    let rest = async {
+        let mut seen = Vec::new();
+        while let Some(line) = after.next().await {
+            seen.push(line.unwrap());
+        }
+        seen
+    };
+    let (stopped, seen) = tokio::time::timeout(within, async {
+        tokio::join!(setting.runtime.stop_replicas(&web.service, web.release), rest)
+    })
+    .await
+    .expect("the output ends with the process");
+    stopped.unwrap();
+    assert!(seen.iter().all(|line| line.nanos > first.nanos), "{seen:?}");
+    let mut gone = setting.runtime.output("no-such-replica", None).await.unwrap();
+    assert!(gone.next().await.is_none());
+}
+
 pub async fn long_lines_are_whole(setting: &Setting) {
     let mut web = setting.launch("web", &[]);
     let script = "head -c 50000 /dev/zero | tr '\\0' x; echo; exec /app";

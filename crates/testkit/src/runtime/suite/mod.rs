@@ -90,6 +90,7 @@ macro_rules! runtime_suite {
             diagnosis::a_slow_app_is_waited_for
             logs::lines_that_were_printed_are_read
             logs::new_lines_are_followed_of_later_replicas_too
+            logs::the_output_of_one_replica_is_read_on_behind_a_moment
             sessions::a_command_ends_with_its_exit_code
             sessions::what_goes_in_comes_out
             sessions::a_command_that_is_not_there_fails
