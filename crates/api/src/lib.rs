@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 
 mod builds;
 pub mod git;
+mod logs;
 pub mod paths;
 mod registries;
 
@@ -24,6 +25,8 @@ pub use registries::{
     PushAnswer, RegistryAnswer, RegistryLoginRequest, RegistryLogoutRequest, SbomQuery, SigningKeyAnswer,
     VerifyAnswer,
 };
+
+pub use logs::{LogLineAnswer, LogOrder, LogsQuery};
 
 pub use builds::{
     BuildAnswer, BuildLogAnswer, BuildLogLine, BuildPlanAnswer, BuildsAnswer, CacheAnswer, CachesAnswer,
@@ -390,48 +393,6 @@ pub struct VariablesAnswer {
     /// The deployment of the services that see a difference; absent where none
     /// does, or with `stage`.
     pub deployment: Option<DeploymentAnswer>,
-}
-
-/// The query of `…/logs`; the answer is a stream of server-sent events whose
-/// data are [`LogLineAnswer`]s.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LogsQuery {
-    /// Go on with new lines.
-    #[serde(default)]
-    pub follow: bool,
-    /// The last so many lines (of each replica).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tail: Option<u32>,
-    /// Not before: milliseconds since 1970, UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<i64>,
-    /// Not after: milliseconds since 1970, UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<i64>,
-    /// Only lines that hold this text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grep: Option<String>,
-    /// The edge's access log instead of what replicas printed.
-    #[serde(default)]
-    pub access: bool,
-}
-
-/// A log line.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct LogLineAnswer {
-    /// When: milliseconds since 1970, UTC.
-    pub at: i64,
-    /// The service's name.
-    pub service: String,
-    /// `v3`; absent in the access log.
-    pub release: Option<String>,
-    /// Which replica.
-    pub replica: Option<u32>,
-    /// `stdout`, `stderr` or `edge`.
-    pub stream: String,
-    /// The line.
-    pub line: String,
 }
 
 /// The query of `…/exec` and `…/run`. The connection is upgraded to a

@@ -33,6 +33,8 @@ pub const SECRET: &str = "/v1/projects/{project}/environments/{environment}/secr
 pub const EXPORT: &str = "/v1/projects/{project}/environments/{environment}/export";
 /// `GET`: log lines of the whole environment (server-sent events).
 pub const ENVIRONMENT_LOGS: &str = "/v1/projects/{project}/environments/{environment}/logs";
+/// `GET`: the same as JSON lines, oldest first.
+pub const ENVIRONMENT_LOGS_EXPORT: &str = "/v1/projects/{project}/environments/{environment}/logs/export";
 /// `GET`: releases.
 pub const RELEASES: &str = "/v1/projects/{project}/environments/{environment}/services/{service}/releases";
 /// `GET`: what the build of a release said.

@@ -18,6 +18,7 @@ mod git;
 mod hosts;
 mod http;
 mod listen;
+pub mod logs;
 mod memory;
 mod pages;
 pub mod parts;

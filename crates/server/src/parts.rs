@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
-use nonna_api::{ContextAnswer, LogLineAnswer};
-use nonna_engine::ports::runtime::LogQuery;
+use futures_util::stream::BoxStream;
+use nonna_api::ContextAnswer;
 use nonna_engine::ports::storage::{Disk, Removed, StoredCache, StoredImage};
 use nonna_engine::ports::{BuildStorage, Builder, Journal, Router, Runtime};
 use nonna_engine::{Code, Error, Result};
 use nonna_model::context::ContextManifest;
 use nonna_store::Store;
+
+use crate::logs::{Capture, Logs};
 
 /// Build contexts as the API takes them in.
 #[async_trait]
@@ -65,25 +66,6 @@ pub struct CertificateState {
     pub error: Option<String>,
 }
 
-/// The edge's access log.
-#[async_trait]
-pub trait LogSource: Send + Sync {
-    /// The requests of the service with this label (`shop/production/web`);
-    /// `name` is what the answers call it.
-    ///
-    /// # Errors
-    /// `StoreUnavailable`.
-    async fn access(
-        &self,
-        label: &str,
-        name: &str,
-        query: &LogQuery,
-    ) -> Result<BoxStream<'static, Result<LogLineAnswer>>>;
-
-    /// Writes down what is on its way.
-    async fn flush(&self);
-}
-
 /// A copy of the server's own state.
 #[async_trait]
 pub trait Backup: Send + Sync {
@@ -119,8 +101,10 @@ pub struct ServerParts {
     pub contexts: Arc<dyn Contexts>,
     /// The edge, beyond its routes.
     pub edge: Arc<dyn EdgeStatus>,
-    /// Access logs.
-    pub logs: Arc<dyn LogSource>,
+    /// What all that runs here prints; `None`: it is not kept.
+    pub logs: Option<Logs>,
+    /// How output is captured; `None`: by the runtime's own means.
+    pub capture: Option<Arc<dyn Capture>>,
     /// Backups.
     pub backup: Arc<dyn Backup>,
     /// What builds leave.
@@ -133,7 +117,7 @@ pub struct ServerParts {
 
 impl ServerParts {
     /// Parts of the ports alone: contexts are refused, and there is no edge to
-    /// ask, no access log, no backup.
+    /// ask, no logs, no backup.
     #[must_use]
     pub fn new(
         runtime: Arc<dyn Runtime>,
@@ -150,7 +134,8 @@ impl ServerParts {
             store,
             contexts: Arc::clone(&absent) as Arc<dyn Contexts>,
             edge: Arc::clone(&absent) as Arc<dyn EdgeStatus>,
-            logs: Arc::clone(&absent) as Arc<dyn LogSource>,
+            logs: None,
+            capture: None,
             backup: Arc::clone(&absent) as Arc<dyn Backup>,
             storage: Arc::clone(&absent) as Arc<dyn BuildStorage>,
             build_limits: absent,
@@ -234,20 +219,6 @@ impl EdgeStatus for Absent {
     }
 
     async fn close(&self, _patience: std::time::Duration) {}
-}
-
-#[async_trait]
-impl LogSource for Absent {
-    async fn access(
-        &self,
-        _label: &str,
-        _name: &str,
-        _query: &LogQuery,
-    ) -> Result<BoxStream<'static, Result<LogLineAnswer>>> {
-        Ok(stream::empty().boxed())
-    }
-
-    async fn flush(&self) {}
 }
 
 #[async_trait]

@@ -81,6 +81,7 @@ impl Server {
                 Arc::clone(&parts.runtime),
                 registries.clone(),
             )),
+            logs: parts.logs.clone(),
             publisher: Arc::new(registries.clone()),
             routes: Arc::clone(&routes),
             keeping,
@@ -91,6 +92,11 @@ impl Server {
 
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
+        if let Some(logs) = &parts.logs {
+            let (store, runtime) = (Arc::clone(&parts.store), Arc::clone(&parts.runtime));
+            let feeding = logs.start(store, runtime, parts.capture, closing.clone()).await?;
+            tasks.spawn(feeding);
+        }
         let patience = config.shutdown_timeout;
         let app = Arc::new(App {
             config,
@@ -182,7 +188,9 @@ impl ServerHandle {
         self.tasks.wait().await;
         let left = self.patience.saturating_sub(begun.elapsed());
         self.app.edge.close(left.max(Duration::from_secs(1))).await;
-        self.app.logs.flush().await;
+        if let Some(logs) = &self.app.logs {
+            logs.flush().await;
+        }
         tracing::info!(took_ms = begun.elapsed().as_millis(), "server stopped");
     }
 }

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::LogsExportArgs;
+
 /// What `nonna logs` does beside showing lines.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogsCommand {
     /// Run the log proxy on its own: it needs no Nonna server.
     Proxy(ProxyArgs),
+    /// Print log lines as JSON, one object a line, oldest first.
+    Export(LogsExportArgs),
 }
 
 const AFTER_HELP: &str = "\
@@ -49,4 +53,3 @@ pub(crate) struct ProxyArgs {
     /// How much the proxy says of itself on standard error: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,
-}

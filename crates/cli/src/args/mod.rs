@@ -29,8 +29,8 @@ pub(crate) use logs::{LogsCommand, ProxyArgs};
 pub(crate) use registry::{RegistryCommand, RegistryLoginArgs, ReleaseArgs, ReleaseCommand, SbomArgs};
 pub(crate) use server::{InstallArgs, LoginCodeArgs, ServerArgs, ServerCommand, ServerFlags};
 pub(crate) use service::{
-    DestroyArgs, ExecArgs, LogsArgs, OpenArgs, PauseArgs, ReleasesArgs, RollbackArgs, RunArgs, ScaleArgs,
-    SessionArgs,
+    DestroyArgs, ExecArgs, LogsArgs, LogsExportArgs, OpenArgs, PauseArgs, ReleasesArgs, RollbackArgs,
+    RunArgs, ScaleArgs, SessionArgs, WantedLines,
 };
 pub(crate) use variable::{
     ChangeArgs, EnvCommand, ScopeArg, ScopeArgs, SecretCommand, SetArgs, SetSecretArgs, UnsetArgs,

@@ -25,18 +25,66 @@ pub(crate) struct LogsArgs {
     /// Not after: as with --since.
     #[arg(long, value_name = "TIME", conflicts_with = "follow")]
     pub(crate) until: Option<String>,
-    /// Only lines that hold this text.
-    #[arg(long, short = 'g', value_name = "TEXT")]
-    pub(crate) grep: Option<String>,
-    /// The last so many lines of each replica.
+    #[command(flatten)]
+    pub(crate) wanted: WantedLines,
+    /// The newest so many lines.
     #[arg(long, short = 'n', value_name = "LINES", allow_negative_numbers = false)]
     pub(crate) tail: Option<u32>,
-    /// The edge's access log instead of what replicas print.
-    #[arg(long)]
-    pub(crate) access: bool,
+    /// The newest lines first.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) newest: bool,
+    /// So many lines of the same replica before and after each as well.
+    #[arg(long, short = 'C', value_name = "LINES", allow_negative_numbers = false)]
+    pub(crate) context: Option<u32>,
     /// Put the time before each line.
     #[arg(long, short = 't')]
     pub(crate) timestamps: bool,
+}
+
+/// `nonna logs export`
+#[derive(Debug, Args)]
+pub(crate) struct LogsExportArgs {
+    /// Not before: `10m` ago, or a moment such as `2026-11-23T14:05:00Z`.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Not after: as with --since.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    #[command(flatten)]
+    pub(crate) wanted: WantedLines,
+}
+
+/// Which lines of a log are wanted.
+#[derive(Debug, Default, Args)]
+pub(crate) struct WantedLines {
+    /// Only lines that a query finds, as in docs/logs.md: `timeout AND (level:>=warn OR status=500) -healthz`.
+    #[arg(long, value_name = "QUERY")]
+    pub(crate) query: Option<String>,
+    /// Only lines that hold this text.
+    #[arg(long, short = 'g', value_name = "TEXT")]
+    pub(crate) grep: Option<String>,
+    /// Only lines that this regular expression matches.
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) regex: Option<String>,
+    /// Only lines of this level or more serious: trace, debug, info, notice, warn, error, fatal.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    /// Only lines of this replica or release: `v3.0`, `v3`.
+    #[arg(long, value_name = "REPLICA")]
+    pub(crate) replica: Option<String>,
+    /// Only lines of this service; may be given several times.
+    #[arg(long = "service", value_name = "SERVICE")]
+    pub(crate) services: Vec<Name>,
+    /// Only lines with this field; may be given several times. Without a value: any.
+    #[arg(long = "field", value_name = "NAME=VALUE")]
+    pub(crate) fields: Vec<String>,
+    /// By which ways lines came: stdout, stderr, edge (the access log), nonna (deployments and
+    /// builds), proxy (what was lost); several with commas, or all.
+    #[arg(long, value_name = "STREAM", conflicts_with = "access")]
+    pub(crate) stream: Option<String>,
+    /// The edge's access log instead of what replicas print.
+    #[arg(long)]
+    pub(crate) access: bool,
 }
 
 /// `nonna open`

@@ -62,6 +62,10 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Deploy(args) => deployment::deploy(context, args).await,
         Command::Git(command) => git::git(context, command).await,
         Command::Status => service::status(context).await,
+        Command::Logs(LogsArgs {
+            command: Some(LogsCommand::Export(args)),
+            ..
+        }) => service::logs_export(context, args).await,
         Command::Logs(args) => service::logs(context, args).await,
         Command::Open(args) => service::open(context, args).await,
         Command::Env(EnvCommand::Set(args)) => variable::set(context, args).await,

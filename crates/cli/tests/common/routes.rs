@@ -297,6 +297,7 @@ async fn logs() -> Response {
             replica,
             stream: stream.to_owned(),
             line: text.to_owned(),
+            ..LogLineAnswer::default()
         };
         format!("data: {}\n\n", serde_json::to_string(&line).unwrap())
     };

@@ -12,6 +12,7 @@ use super::Place;
 use crate::follow::{End, Follow};
 use crate::http::Client;
 use crate::session::Session;
+use crate::transport;
 
 impl Client {
     /// A service's releases, newest first.
@@ -101,20 +102,37 @@ impl Client {
             End::WithConnection
         };
         let (place, service, query) = (place.clone(), service.map(str::to_owned), query.clone());
-        Follow::new(self.clone(), end, move |client, last: Option<&LogLineAnswer>| {
-            let mut query = query.clone();
-            if let Some(last) = last {
-                // Lines without ids are taken up by their time: none is told
-                // twice.
-                query.since = Some(last.at + 1);
-                query.tail = None;
-            }
+        Follow::new(self.clone(), end, move |client, _: Option<&LogLineAnswer>| {
             match &service {
                 Some(service) => client.request(Method::GET, paths::LOGS, &place.fill_with(service)),
                 None => client.request(Method::GET, paths::ENVIRONMENT_LOGS, &place.fill()),
             }
             .query(&query)
         })
+    }
+
+    /// The environment's log lines as JSON lines, oldest first, handed over
+    /// piece by piece.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a query that is wrong; whatever `take` returns; also
+    /// where the lines break off.
+    pub async fn export_logs(
+        &self,
+        place: &Place,
+        query: &LogsQuery,
+        mut take: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let request = self.request(Method::GET, paths::ENVIRONMENT_LOGS_EXPORT, &place.fill());
+        let mut response = self.send(request.query(query)).await?;
+        while let Some(bytes) = response
+            .chunk()
+            .await
+            .map_err(|error| transport::failure(self.url(), error))?
+        {
+            take(&bytes)?;
+        }
+        Ok(())
     }
 
     /// Runs a command in a running replica.

@@ -117,6 +117,21 @@ pub struct Retention {
     pub free: u32,
 }
 
+/// How the logs of services are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logs {
+    /// How many bytes are kept; the oldest go first.
+    pub limit: u64,
+    /// How old they may become; `None`: as old as there is room.
+    pub age: Option<Duration>,
+    /// How many bytes may wait for a disk that is slow or full.
+    pub spool: u64,
+    /// How many lines a second one service may print; `None`: any.
+    pub rate: Option<u64>,
+    /// Every batch waits for the disk: a power failure loses nothing either.
+    pub sync: bool,
+}
+
 /// All settings of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -164,8 +179,8 @@ pub struct Config {
     pub allow_host_paths: Vec<PathBuf>,
     /// Whether services may be privileged.
     pub allow_privileged: bool,
-    /// How many bytes of replicas' logs and access logs are kept.
-    pub logs_limit: u64,
+    /// The logs of services.
+    pub logs: Logs,
 }
 
 impl Default for Config {
@@ -218,7 +233,13 @@ impl Default for Config {
             max_replicas: 50,
             allow_host_paths: Vec::new(),
             allow_privileged: false,
-            logs_limit: 1_000_000_000,
+            logs: Logs {
+                limit: 1_000_000_000,
+                age: None,
+                spool: 256 * 1024 * 1024,
+                rate: None,
+                sync: false,
+            },
         }
     }
 }

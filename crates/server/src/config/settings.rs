@@ -332,9 +332,47 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "logs.limit",
-        help: "How much of the services' logs and access logs is kept.",
+        help: "How much of the services' logs is kept, access logs included: the oldest goes first.",
         default: "1GB",
-        apply: |c, v| bytes(v).map(|b| c.logs_limit = b),
+        apply: |c, v| bytes(v).map(|b| c.logs.limit = b),
+    },
+    Setting {
+        key: "logs.age",
+        help: "How old logs may become: `30d`, or `off` (as old as there is room).",
+        default: "off",
+        apply: |c, v| match v {
+            "off" => {
+                c.logs.age = None;
+                Ok(())
+            }
+            _ => parse_duration(v)
+                .map(|d| c.logs.age = Some(d))
+                .map_err(|e| e.to_string()),
+        },
+    },
+    Setting {
+        key: "logs.spool",
+        help: "How much may wait in the logs' journal while the disk does not take it.",
+        default: "256MiB",
+        apply: |c, v| bytes(v).map(|b| c.logs.spool = b),
+    },
+    Setting {
+        key: "logs.rate",
+        help: "How many lines a second one service may print over ten seconds, or `off`. What is beyond is dropped, and a line says how much.",
+        default: "off",
+        apply: |c, v| match v {
+            "off" => {
+                c.logs.rate = None;
+                Ok(())
+            }
+            _ => number(v, 1, 10_000_000).map(|n| c.logs.rate = Some(u64::from(n))),
+        },
+    },
+    Setting {
+        key: "logs.sync",
+        help: "Every batch of logs waits for the disk, so that a power failure loses none: `on` or `off` (it may lose a second's).",
+        default: "off",
+        apply: |c, v| switch(v).map(|on| c.logs.sync = on),
     },
 ];
 

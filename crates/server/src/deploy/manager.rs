@@ -26,6 +26,7 @@ use super::provisional::Provisional;
 use super::queue::{Place, Queues, Ticket};
 use super::routes::{Generation, RouteTable};
 use crate::config::Config;
+use crate::logs::Logs;
 use crate::memory;
 
 /// The kind of the blobs that keep what a deployment that waits was asked for.
@@ -45,6 +46,8 @@ pub(crate) struct Parts {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) builder: Arc<dyn Builder>,
+    /// Where deployments are told of beside what services print.
+    pub(crate) logs: Option<Logs>,
     pub(crate) publisher: Arc<dyn Publisher>,
     pub(crate) routes: Arc<RouteTable>,
     /// Held from the moment an image is looked for until the store knows that
@@ -388,12 +391,16 @@ impl Deployments {
     async fn carry_out(&self, ticket: &Ticket, deployment: &Deployment) {
         let place = ticket.place().clone();
         lock(&self.begun).insert(place.clone(), self.parts.routes.now());
-        let sink: Arc<dyn EventSink> = Arc::new(self.events.clone());
+        let mut sink: Arc<dyn EventSink> = Arc::new(self.events.clone());
+        if let Some(logs) = &self.parts.logs {
+            sink = logs.recording(deployment, sink);
+        }
         let result = self
             .engine
             .apply(&deployment.id, &deployment.plan, sink, &ticket.cancel)
             .await;
         lock(&self.begun).remove(&place);
+        let succeeded = matches!(result, Ok(Outcome::Succeeded));
         match result {
             Ok(outcome) => {
                 self.count(&outcome);
@@ -421,6 +428,9 @@ impl Deployments {
         }
         if deployment.kind == DeploymentKind::Destroy {
             self.health.forget_removed(&deployment.plan);
+        }
+        if let (Some(logs), true) = (&self.parts.logs, succeeded) {
+            logs.forget_removed(&deployment.plan);
         }
         self.refresh(&place).await;
     }

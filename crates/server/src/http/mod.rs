@@ -3,6 +3,7 @@
 
 mod failure;
 mod input;
+mod loki;
 mod registry;
 mod routes;
 mod serve;
@@ -36,8 +37,9 @@ use crate::deploy::{Deployments, RouteTable};
 use crate::forge::Forges;
 use crate::gc::Collector;
 use crate::git::GitServer;
+use crate::logs::Logs;
 use crate::pages::Sessions;
-use crate::parts::{Backup, Contexts, EdgeStatus, LimitsStatus, LogSource};
+use crate::parts::{Backup, Contexts, EdgeStatus, LimitsStatus};
 use crate::registries::Registries;
 
 /// What every handler may use.
@@ -51,7 +53,7 @@ pub(crate) struct App {
     pub(crate) registries: Registries,
     pub(crate) contexts: Arc<dyn Contexts>,
     pub(crate) edge: Arc<dyn EdgeStatus>,
-    pub(crate) logs: Arc<dyn LogSource>,
+    pub(crate) logs: Option<Logs>,
     pub(crate) backup: Arc<dyn Backup>,
     /// The queue of builds.
     pub(crate) builds: BuildQueue,
@@ -138,6 +140,7 @@ pub(crate) fn router(app: &Arc<App>) -> axum::Router {
     router
         .merge(crate::pages::router())
         .merge(crate::git::router())
+        .merge(loki::router(app))
         .fallback(async || {
             Refusal::from(
                 Error::user(Code::NotFound, "There is no such path in this API.")

@@ -1,27 +1,24 @@
 //! The edge: its listeners, certificates and access log.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt};
-use nonna_api::LogLineAnswer;
 use nonna_edge::observe::{AccessRecord, ChannelSink};
 use nonna_edge::tls::acme::{AcmeConfig, CertificateStatus, LETS_ENCRYPT};
 use nonna_edge::tls::{CertificateStore, LocalAuthority, TlsConfig};
 use nonna_edge::{Edge, EdgeConfig, EdgeError, EdgeHandle, Limits, Listen};
-use nonna_engine::ports::runtime::LogQuery;
 use nonna_engine::{Code, Error, Result};
-use nonna_logs::{Follow, LogFiles, LogOptions, LogRecord, ReadQuery};
+use nonna_logs::{Batch, Intake, Level, LogProxy, Record, Refused, Source, Stream};
 use nonna_store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::listen::Inherited;
-use crate::parts::{CertificateState, EdgeStatus, LogSource};
+use crate::parts::{CertificateState, EdgeStatus};
 
 /// The kind of the blobs that keep the edge's keys and certificates.
 const BLOBS: &str = "edge";
@@ -32,7 +29,6 @@ const BATCHES: usize = 64;
 pub(super) struct RunningEdge {
     handle: EdgeHandle,
     certificates: Option<watch::Receiver<Vec<CertificateStatus>>>,
-    files: Arc<LogFiles>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -76,9 +72,9 @@ impl CertificateStore for SealedStore {
 /// Starts the edge.
 pub(super) async fn start(
     config: &Config,
-    data: &Path,
     inherited: &mut Inherited,
     store: &Arc<dyn Store>,
+    logs: &LogProxy,
 ) -> Result<RunningEdge> {
     let mut edge = EdgeConfig {
         threads: NonZeroUsize::new(1),
@@ -115,17 +111,11 @@ pub(super) async fn start(
     edge.access = Some(sink);
     let handle = Edge::start(edge)?;
     let mut tasks = Vec::new();
-    let files = Arc::new(LogFiles::open(&data.join("logs"), &log_options(config))?);
-    let writer = Arc::clone(&files);
+    let intake = logs.intake();
     tasks.push(tokio::spawn(async move {
-        while let Some(batch) = records.recv().await {
-            for record in &batch {
-                // Requests that no service has are counted, not kept: anybody
-                // could fill the disk with them.
-                if let Some(service) = &record.service {
-                    writer.append(service, LogRecord::new(record.at, &access_line(record)));
-                }
-            }
+        let mut sources = Sources::default();
+        while let Some(records) = records.recv().await {
+            keep(&intake, &mut sources, &records);
         }
     }));
     let mut certificates = None;
@@ -153,15 +143,66 @@ pub(super) async fn start(
     Ok(RunningEdge {
         handle,
         certificates,
-        files,
         tasks,
     })
 }
 
-fn log_options(config: &Config) -> LogOptions {
-    LogOptions {
-        max_bytes: config.logs_limit,
-        ..LogOptions::default()
+/// The sources of access records, by service: they are few.
+type Sources = HashMap<Arc<str>, Arc<Source>>;
+
+/// So many services' sources are kept ready.
+const MOST_SOURCES: usize = 4096;
+
+/// Keeps requests as records. The edge never waits: what there is no room for
+/// is counted.
+fn keep(intake: &Intake, sources: &mut Sources, records: &[AccessRecord]) {
+    if sources.len() > MOST_SOURCES {
+        sources.clear();
+    }
+    let mut batch = Batch::new();
+    // Requests that no service has are counted by the edge, not kept: anybody
+    // could fill the disk with them.
+    for record in records {
+        let Some(service) = &record.service else { continue };
+        let source = sources
+            .entry(Arc::clone(service))
+            .or_insert_with(|| Source::new(service, "", Stream::Edge));
+        let index = batch.source(source);
+        batch.push(
+            index,
+            &Record {
+                time: Some(record.at.saturating_mul(1_000_000)),
+                line: access_line(record).as_bytes(),
+                level: Some(level(record.status)),
+                fields: &[
+                    ("method", record.method.as_str()),
+                    ("status", record.status.to_string().as_str()),
+                    ("path", record.path()),
+                    ("request_id", record.request_id.to_string().as_str()),
+                ],
+            },
+        );
+    }
+    if batch.is_empty() {
+        return;
+    }
+    match intake.try_push(batch) {
+        Ok(ack) => ack.ignore(),
+        Err(Refused::Full(batch)) => {
+            for record in batch.iter() {
+                intake.dropped(record.source, "too much waited to be written down", 1);
+            }
+        }
+        Err(Refused::Closed(_)) => {}
+    }
+}
+
+/// How serious an answer is.
+fn level(status: u16) -> Level {
+    match status {
+        500.. => Level::Error,
+        400..=499 => Level::Warn,
+        _ => Level::Info,
     }
 }
 
@@ -228,50 +269,6 @@ impl EdgeStatus for RunningEdge {
         let cut = self.handle.shutdown(patience).await;
         if cut > 0 {
             tracing::warn!(cut, "connections were cut when the edge stopped");
-        }
-    }
-}
-
-#[async_trait]
-impl LogSource for RunningEdge {
-    async fn access(
-        &self,
-        label: &str,
-        name: &str,
-        query: &LogQuery,
-    ) -> Result<BoxStream<'static, Result<LogLineAnswer>>> {
-        let wanted = ReadQuery {
-            since: query.since,
-            until: query.until,
-            tail: query.tail.and_then(|t| usize::try_from(t).ok()),
-            grep: None,
-        };
-        let name = name.to_owned();
-        let answer = move |record: &LogRecord| {
-            Ok(LogLineAnswer {
-                at: record.at(),
-                service: name.clone(),
-                release: None,
-                replica: None,
-                stream: "edge".to_owned(),
-                line: record.line().to_owned(),
-            })
-        };
-        if !query.follow {
-            let past = self.files.read(label, wanted).await?;
-            return Ok(stream::iter(past).map(move |r| answer(&r)).boxed());
-        }
-        let Follow { past, live } = self.files.follow(label, wanted).await?;
-        let coming = stream::unfold(live, async |mut live| {
-            live.next().await.map(|record| (record, live))
-        });
-        let past = stream::iter(past.into_iter().map(Arc::new));
-        Ok(past.chain(coming).map(move |r| answer(&r)).boxed())
-    }
-
-    async fn flush(&self) {
-        if let Err(error) = self.files.flush().await {
-            tracing::warn!(%error, "access logs could not be written down");
         }
     }
 }

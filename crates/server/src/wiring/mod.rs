@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use nonna_engine::Result;
 use nonna_engine::ports::{Credentials, Router, Runtime};
+use nonna_logs::{Durability, LogProxy, RateLimit};
 use nonna_model::context::ContextLimits;
 use nonna_store::{DataFolder, SqliteStore, Store};
 
 use crate::auth::{self, ControlSocket};
 use crate::config::Config;
 use crate::listen::Inherited;
+use crate::logs::Logs;
 use crate::parts::ServerParts;
 use crate::registries::StoredCredentials;
 use crate::server::Server;
@@ -41,6 +43,25 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     run_with(config, environment, say, shutdown, |parts| parts).await
+}
+
+/// How the logs are kept.
+fn log_options(config: &Config) -> nonna_logs::Options {
+    nonna_logs::Options {
+        max_bytes: config.logs.limit,
+        max_age: config.logs.age,
+        spool_bytes: config.logs.spool,
+        rate_limit: config.logs.rate.map(|lines_per_second| RateLimit {
+            lines_per_second,
+            burst: lines_per_second.saturating_mul(10),
+        }),
+        durability: if config.logs.sync {
+            Durability::Power
+        } else {
+            Durability::Process
+        },
+        ..nonna_logs::Options::default()
+    }
 }
 
 /// The repositories in the data folder. This program is their hook.
@@ -71,11 +92,16 @@ pub async fn run_with(
     let installation = store.installation().await?;
 
     let credentials: Arc<dyn Credentials> = Arc::new(StoredCredentials::new(Arc::clone(&store)));
+    let logs = Logs::new(Arc::new(LogProxy::open(
+        &folder.path().join("logs"),
+        log_options(&config),
+    )?));
     let runtime = runtime::LateRuntime::start(
         config.engine.clone(),
         config.pull_timeout,
         installation.id.to_string(),
         Arc::clone(&credentials),
+        logs.clone(),
     );
     runtime.settle(ENGINE_PATIENCE).await;
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
@@ -87,13 +113,12 @@ pub async fn run_with(
         },
     )?;
     let builder = contexts::builder(&config, &contexts, installation.id.to_string(), credentials)?;
-    let edge = edge::start(&config, folder.path(), &mut inherited, &store).await?;
+    let edge = edge::start(&config, &mut inherited, &store, logs.proxy()).await?;
     let edge_router: Arc<dyn Router> = Arc::new(edge.handle());
-    let edge = Arc::new(edge);
     let parts = ServerParts {
         contexts: Arc::new(contexts::Intake(contexts)),
-        edge: Arc::clone(&edge) as _,
-        logs: edge,
+        edge: Arc::new(edge),
+        logs: Some(logs),
         backup: Arc::new(backup::SqliteBackup(sqlite)),
         git: Some(Arc::new(git(folder.path())?)),
         storage: Arc::new(builder.storage()),

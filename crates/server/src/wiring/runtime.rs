@@ -10,7 +10,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use nonna_engine::event::Progress;
 use nonna_engine::ports::output::OutputPlace;
 use nonna_engine::ports::runtime::{
-    Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, ReplicaStats, RuntimeEvent,
+    Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, OutputLine, ReplicaStats, RuntimeEvent,
 };
 use nonna_engine::ports::{Credentials, Runtime};
 use nonna_engine::{Code, Error, Result};
@@ -21,6 +21,8 @@ use nonna_runtime_docker::{DockerConfig, DockerRuntime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::logs::Logs;
+
 /// How often it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -30,6 +32,7 @@ type State = Option<Result<DockerRuntime>>;
 #[derive(Clone)]
 pub(super) struct LateRuntime {
     state: watch::Receiver<State>,
+    logs: Logs,
 }
 
 impl LateRuntime {
@@ -39,6 +42,7 @@ impl LateRuntime {
         pull_stall: Duration,
         installation: String,
         credentials: Arc<dyn Credentials>,
+        logs: Logs,
     ) -> Self {
         let (sender, state) = watch::channel(None);
         tokio::spawn(async move {
@@ -63,7 +67,7 @@ impl LateRuntime {
                 tokio::time::sleep(AGAIN).await;
             }
         });
-        Self { state }
+        Self { state, logs }
     }
 
     /// Waits until it is connected, at most this long.
@@ -159,6 +163,8 @@ impl Runtime for LateRuntime {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<Vec<Endpoint>> {
+        // Before anything can print them.
+        self.logs.redact(launch);
         self.get()?.start_replicas(launch, count, progress, cancel).await
     }
 
@@ -182,6 +188,7 @@ impl Runtime for LateRuntime {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<i64> {
+        self.logs.redact(launch);
         self.get()?
             .run_job(launch, job, arguments, progress, cancel)
             .await
@@ -207,6 +214,14 @@ impl Runtime for LateRuntime {
         query: &LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine>>> {
         self.get()?.logs(service, query).await
+    }
+
+    async fn output(
+        &self,
+        replica: &str,
+        after: Option<i64>,
+    ) -> Result<BoxStream<'static, Result<OutputLine>>> {
+        self.get()?.output(replica, after).await
     }
 
     async fn stats(&self, service: &ServiceId) -> Result<Vec<ReplicaStats>> {

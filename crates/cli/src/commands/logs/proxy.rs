@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nonna_engine::{Code, Error};
 use nonna_logs::standalone::config::{FluentConfig, HttpConfig, Syslog, Transport, UnixConfig};
 use nonna_logs::standalone::{self, Checked, Config};
+use nonna_logs::{LogProxy, loki};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ProxyArgs;
@@ -44,7 +46,10 @@ pub(crate) fn proxy(context: &Context, args: ProxyArgs) -> Result {
             }
         };
         let say = |listener: &str| context.printer.line(&format!("listening: {listener}"));
-        Ok(standalone::run(&folder, checked, &|_| None, say, ends).await?)
+        // Whoever a listener lets in may read everything.
+        let query =
+            |proxy: &Arc<LogProxy>| Some(loki::router(Arc::clone(proxy), Arc::new(loki::Everything)));
+        Ok(standalone::run(&folder, checked, &query, say, ends).await?)
     })
 }
 

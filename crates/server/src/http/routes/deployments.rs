@@ -96,7 +96,7 @@ fn past(deployment: &Deployment) -> &'static str {
 }
 
 /// The number after which a client wants to go on.
-fn last_event_id(headers: &HeaderMap) -> Answer<u64> {
+pub(super) fn last_event_id(headers: &HeaderMap) -> Answer<u64> {
     let Some(value) = headers.get("last-event-id") else {
         return Ok(0);
     };

@@ -250,6 +250,9 @@ async fn pull(
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut text = app.edge.metrics();
+    if let Some(logs) = &app.logs {
+        text.push_str(&logs.proxy().metrics());
+    }
     let counts = app.deployments.counts();
     let mut line = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
