@@ -53,3 +53,4 @@ pub(crate) struct ProxyArgs {
     /// How much the proxy says of itself on standard error: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,
+}
