@@ -47,8 +47,7 @@ pub(crate) fn proxy(context: &Context, args: ProxyArgs) -> Result {
         };
         let say = |listener: &str| context.printer.line(&format!("listening: {listener}"));
         // Whoever a listener lets in may read everything.
-        let query =
-            |proxy: &Arc<LogProxy>| Some(loki::router(Arc::clone(proxy), Arc::new(loki::Everything)));
+        let query = |proxy: &Arc<LogProxy>| Some(loki::router(Arc::clone(proxy), Arc::new(loki::Everything)));
         Ok(standalone::run(&folder, checked, &query, say, ends).await?)
     })
 }
