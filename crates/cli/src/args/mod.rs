@@ -114,6 +114,10 @@ pub(crate) struct GlobalArgs {
 }
 
 /// The commands, in the order of a newcomer's need.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it in the whole process"
+)]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run Nonna on this machine: everything is in this one process.

@@ -375,13 +375,9 @@ impl<'a> Parser<'a> {
         let start = self.at;
         if !self.rest().starts_with('(') {
             match self.must_name()? {
-                // Fields are found in any line; nothing is to be said of it.
-                "json" | "logfmt" | "unpack" | "decolorize" => {
-                    self.skip_arguments();
-                    return Ok(Expr::All);
-                }
-                // They choose labels of the answer, not lines.
-                "drop" | "keep" => {
+                // Fields are found in any line, and `drop` and `keep` choose
+                // labels of the answer: nothing is to be said of lines.
+                "json" | "logfmt" | "unpack" | "decolorize" | "drop" | "keep" => {
                     self.skip_arguments();
                     return Ok(Expr::All);
                 }

@@ -220,10 +220,10 @@ impl Expr {
             Self::HasField(name) => field(record.line, record.fields, name).is_some(),
             Self::Label(label, test) => test.holds(&label.of(record)),
             Self::FieldMatches(name, regex) => {
-                field(record.line, record.fields, name).is_some_and(|found| regex.is_match(&*found))
+                field(record.line, record.fields, name).is_some_and(|found| regex.is_match(found))
             }
             Self::FieldIs(name, comparison, number) => {
-                field(record.line, record.fields, name).is_some_and(|found| comparison.holds(&found, *number))
+                field(record.line, record.fields, name).is_some_and(|found| comparison.holds(found, *number))
             }
             Self::And(all) => all.iter().all(|one| one.matches(record)),
             Self::Or(any) => any.iter().any(|one| one.matches(record)),
