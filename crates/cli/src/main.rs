@@ -25,6 +25,9 @@ fn main() -> ExitCode {
     if let Some(code) = nonna_server::run_git_hook() {
         return ExitCode::from(code);
     }
+    if let Some(code) = nonna_server::run_output_holder() {
+        return ExitCode::from(code);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nonna_e2e::second_engine::SecondEngine;
+use nonna_e2e::{Installation, Options, engine};
 use nonna_logs::capture::engine::{EngineFiles, FileFormat, LogFile};
 use nonna_logs::capture::pipe::{
     HINT, HolderOptions, LAUNCHER_IN_CONTAINER, PIPES_IN_CONTAINER, Pipes, hold,
@@ -315,5 +316,93 @@ fn the_engines_files_are_read_over_its_restart_and_a_removal() -> anyhow::Result
     numbered(&lines[20_000..], 20_000);
     setting.engine.delete(&format!("/containers/{id}?force=true"))?;
     assert_eq!(read(&mut *output, 1), Vec::<String>::new());
+    Ok(())
+}
+
+/// The processes that hold an installation's pipes.
+fn holders(nonna: &Installation) -> Vec<String> {
+    let root = nonna.data().join("output").display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let is_holder = |entry: &std::fs::DirEntry| {
+        let arguments = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        arguments.contains("\0hold-output\0") && arguments.contains(&root)
+    };
+    processes
+        .filter(is_holder)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// The numbers that were kept of what the worker counted.
+fn counted(nonna: &Installation) -> anyhow::Result<Vec<u64>> {
+    let ran = nonna
+        .nonna_in("shop", &["logs", "--json", "worker", "--since", "1h"])?
+        .ok()?;
+    let lines = ran.stdout.lines().map(serde_json::from_str::<Value>);
+    let lines: Vec<Value> = lines.collect::<Result<_, _>>()?;
+    let number = |line: &Value| line["line"].as_str()?.strip_prefix("count ")?.parse().ok();
+    Ok(lines.iter().filter_map(number).collect())
+}
+
+#[test]
+fn by_every_way_each_line_is_kept_once_though_the_server_is_killed() -> anyhow::Result<()> {
+    for way in ["auto", "engine", "pipes"] {
+        let mut nonna = Installation::with(Options {
+            arguments: vec!["--logs-capture".into(), way.into()],
+            ..Options::default()
+        })?;
+        let script = "i=0; while :; do i=$((i+1)); echo \"count $i\"; usleep 4000; done";
+        let manifest = format!(
+            "project = \"shop\"\n[services.worker]\nimage = \"nonna-test/app:v1\"\nport = false\n\
+             command = [\"sh\", \"-c\", '''{script}''']\nstop_timeout = \"1s\"\n"
+        );
+        nonna.project("shop", &[("nonna.toml", &manifest)])?;
+        nonna.nonna_in("shop", &["deploy"])?.ok()?;
+        let held = holders(&nonna);
+        assert_eq!(held.len(), usize::from(way == "pipes"), "{way}");
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(700));
+            nonna.kill_server()?;
+            std::thread::sleep(Duration::from_millis(700));
+            nonna.start_server()?;
+        }
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let numbers = loop {
+            let numbers = counted(&nonna)?;
+            if numbers.len() > 700 {
+                break numbers;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{way}: {} lines came\n{}",
+                numbers.len(),
+                nonna.log()
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        };
+        let want: Vec<u64> = (1..=numbers.len() as u64).collect();
+        assert!(numbers == want, "{way}: not once each");
+        // It is the same process as before.
+        assert_eq!(holders(&nonna), held, "{way}");
+        if way == "pipes" {
+            let containers = engine::containers(nonna.id())?;
+            let id = containers[0]["Id"].as_str().unwrap();
+            let own = engine::call("GET", &format!("/containers/{id}/logs?stdout=1&stderr=1"))?;
+            assert!(own.contains("nonna logs") && !own.contains("count"), "{own}");
+        }
+        nonna.nonna_in("shop", &["destroy", "--yes"])?.ok()?;
+        let output = nonna.data().join("output");
+        let left = || {
+            let entries = std::fs::read_dir(&output).into_iter().flatten().flatten();
+            entries
+                .filter(|entry| entry.path().join("pipes").exists())
+                .count()
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while left() > 0 {
+            assert!(Instant::now() < deadline, "{way}: pipes of what is gone stay");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
     Ok(())
 }

@@ -34,6 +34,9 @@ pub use hosts::default_host;
 pub use listen::Inherited;
 /// Is git's hook, where git runs this program as one.
 pub use nonna_git::hook::run_if_asked as run_git_hook;
+/// Is the holder of containers' output pipes, where this program was started as
+/// one.
+pub use nonna_logs::capture::pipe::run_if_asked as run_output_holder;
 pub use nonna_store::backup::{Restored, restore as restore_backup};
 pub use parts::ServerParts;
 pub use server::{Server, ServerHandle};

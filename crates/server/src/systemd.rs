@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{Capture, Config};
 
 /// Where the service's unit goes.
 pub const SERVICE_PATH: &str = "/etc/systemd/system/nonna.service";
@@ -25,6 +25,11 @@ pub fn service_unit(binary: &Path, config_file: Option<&Path>, config: &Config) 
         let _ = write!(command, " --data {}", quote(&config.data));
     }
     let data = quote(&config.data);
+    // What holds the containers' output pipes outlives the service.
+    let kill = match config.logs.capture {
+        Capture::Pipes => "KillMode=process\n",
+        Capture::Auto | Capture::Engine => "",
+    };
     let stop = config.shutdown_timeout.as_secs() + 10;
     format!(
         "[Unit]
@@ -40,7 +45,7 @@ ExecStart={command}
 Restart=always
 RestartSec=1
 KillSignal=SIGTERM
-TimeoutStopSec={stop}
+{kill}TimeoutStopSec={stop}
 LimitNOFILE=1048576
 UMask=0077
 

@@ -55,6 +55,12 @@ pub trait Capture: Send + Sync {
     /// `RuntimeUnavailable` and the like, retryable: it is tried again. A
     /// container that is gone is no error: its output has ended.
     async fn open(&self, container: &Container, position: Option<&[u8]>) -> Result<Box<dyn Output>>;
+
+    /// Containers of which there is output here, whether they are there or not:
+    /// of those that are gone too, all is to be read.
+    fn left(&self) -> Vec<Container> {
+        Vec::new()
+    }
 }
 
 /// The output of one container.

@@ -117,6 +117,18 @@ pub struct Retention {
     pub free: u32,
 }
 
+/// How what replicas print is captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capture {
+    /// From the container engine's own files; where they cannot be read, from
+    /// its API.
+    Auto,
+    /// From the container engine's API.
+    Engine,
+    /// Through pipes that Nonna owns; what has none, as with `Auto`.
+    Pipes,
+}
+
 /// How the logs of services are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logs {
@@ -130,6 +142,8 @@ pub struct Logs {
     pub rate: Option<u64>,
     /// Every batch waits for the disk: a power failure loses nothing either.
     pub sync: bool,
+    /// Where what replicas print is read.
+    pub capture: Capture,
 }
 
 /// All settings of a server.
@@ -239,6 +253,7 @@ impl Default for Config {
                 spool: 256 * 1024 * 1024,
                 rate: None,
                 sync: false,
+                capture: Capture::Auto,
             },
         }
     }

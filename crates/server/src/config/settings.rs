@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nonna_model::units::{Bytes, parse_duration};
 
-use super::{AcmeMode, Config, LogFormat, Problem};
+use super::{AcmeMode, Capture, Config, LogFormat, Problem};
 
 /// A setting.
 pub struct Setting {
@@ -373,6 +373,20 @@ pub const SETTINGS: &[Setting] = &[
         help: "Every batch of logs waits for the disk, so that a power failure loses none: `on` or `off` (it may lose a second's).",
         default: "off",
         apply: |c, v| switch(v).map(|on| c.logs.sync = on),
+    },
+    Setting {
+        key: "logs.capture",
+        help: "Where what replicas print is read: `auto` (the container engine's files, else its API), `engine` (its API), or `pipes` (new replicas print into pipes of Nonna's; see docs/logs.md).",
+        default: "auto",
+        apply: |c, v| {
+            c.logs.capture = match v {
+                "auto" => Capture::Auto,
+                "engine" => Capture::Engine,
+                "pipes" => Capture::Pipes,
+                _ => return Err(format!("`{v}` is not `auto`, `engine` or `pipes`")),
+            };
+            Ok(())
+        },
     },
 ];
 

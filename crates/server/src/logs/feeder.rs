@@ -46,7 +46,8 @@ struct State {
 
 struct Pumping {
     life: Life,
-    environment: EnvironmentId,
+    /// `None`: of a replica that is gone.
+    environment: Option<EnvironmentId>,
     task: AbortHandle,
 }
 
@@ -121,6 +122,11 @@ impl Feeder {
                 .map(|replica| replica.id.as_str())
                 .collect();
             state.done.retain(|id, _| there.contains(&**id));
+            for left in self.capture.left() {
+                if !there.contains(&*left.id) && !state.pumps.contains_key(&left.id) {
+                    self.begin(left, None, None, state, ended);
+                }
+            }
             // What is being read may be gone already and not read to its end.
             self.proxy
                 .retain_positions(|id| there.contains(id) || state.pumps.contains_key(id));
@@ -149,23 +155,35 @@ impl Feeder {
                 service: Arc::clone(service),
                 replica: format!("{}.{}", replica.release, replica.index).into(),
             };
-            let id = Arc::clone(&container.id);
-            let (proxy, capture) = (Arc::clone(&self.proxy), Arc::clone(&self.capture));
-            let ended = ended.clone();
-            let task = tokio::spawn(async move {
-                if let Err(error) = pump(&proxy, capture.as_ref(), &container).await {
-                    tracing::warn!(%error, service = %container.service, replica = %container.replica, "the output of a replica cannot be captured");
-                }
-                // Nobody hears it only while the server stops.
-                let _ = ended.send(container.id);
-            });
-            let pumping = Pumping {
-                life: replica.started_at,
-                environment: observed.environment.clone(),
-                task: task.abort_handle(),
-            };
-            state.pumps.insert(id, pumping);
+            let (life, of) = (replica.started_at, Some(observed.environment.clone()));
+            self.begin(container, life, of, state, ended);
         }
+    }
+
+    fn begin(
+        &self,
+        container: Container,
+        life: Life,
+        environment: Option<EnvironmentId>,
+        state: &mut State,
+        ended: &mpsc::UnboundedSender<Arc<str>>,
+    ) {
+        let id = Arc::clone(&container.id);
+        let (proxy, capture) = (Arc::clone(&self.proxy), Arc::clone(&self.capture));
+        let ended = ended.clone();
+        let task = tokio::spawn(async move {
+            if let Err(error) = pump(&proxy, capture.as_ref(), &container).await {
+                tracing::warn!(%error, service = %container.service, replica = %container.replica, "the output of a replica cannot be captured");
+            }
+            // Nobody hears it only while the server stops.
+            let _ = ended.send(container.id);
+        });
+        let pumping = Pumping {
+            life,
+            environment,
+            task: task.abort_handle(),
+        };
+        state.pumps.insert(id, pumping);
     }
 
     /// By service: its label.
@@ -186,7 +204,7 @@ impl State {
     fn finished(&mut self, id: &Arc<str>) -> Option<EnvironmentId> {
         let pumping = self.pumps.remove(id)?;
         self.done.insert(Arc::clone(id), (pumping.life, Instant::now()));
-        Some(pumping.environment.clone())
+        pumping.environment.clone()
     }
 
     /// Whether its output is to be read now.

@@ -3,6 +3,7 @@
 mod capture;
 mod feeder;
 mod own;
+mod replicas;
 mod secrets;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use capture::RuntimeCapture;
 use secrets::Secrets;
 
 pub use nonna_logs::capture::Capture;
+pub(crate) use replicas::ReplicaCapture;
 
 /// How long the end of the server waits for what is on its way.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use nonna_engine::Result;
 use nonna_engine::ports::{Credentials, Router, Runtime};
+use nonna_logs::capture::pipe::{self, HolderOptions, Pipes};
 use nonna_logs::{Durability, LogProxy, RateLimit};
 use nonna_model::context::ContextLimits;
 use nonna_store::{DataFolder, SqliteStore, Store};
 
 use crate::auth::{self, ControlSocket};
-use crate::config::Config;
+use crate::config::{Capture, Config};
 use crate::listen::Inherited;
-use crate::logs::Logs;
+use crate::logs::{Logs, ReplicaCapture};
 use crate::parts::ServerParts;
 use crate::registries::StoredCredentials;
 use crate::server::Server;
@@ -64,6 +65,19 @@ fn log_options(config: &Config) -> nonna_logs::Options {
     }
 }
 
+/// The pipes of the data folder: where replicas are to print into some, or once
+/// were and still do.
+fn output_pipes(data: &std::path::Path, capture: Capture) -> Result<Option<Arc<Pipes>>> {
+    let root = data.join("output");
+    if capture != Capture::Pipes && !root.exists() {
+        return Ok(None);
+    }
+    let holder = pipe::this_program(&root, HolderOptions::default()).map_err(|error| {
+        nonna_engine::Error::bug("This program does not know where it is.").said(error.to_string())
+    })?;
+    Pipes::start(&root, holder).map(Arc::new).map(Some)
+}
+
 /// The repositories in the data folder. This program is their hook.
 fn git(data: &std::path::Path) -> Result<nonna_git::Home> {
     let program = std::env::current_exe().map_err(|error| {
@@ -96,12 +110,17 @@ pub async fn run_with(
         &folder.path().join("logs"),
         log_options(&config),
     )?));
+    let pipes = output_pipes(folder.path(), config.logs.capture)?;
     let runtime = runtime::LateRuntime::start(
         config.engine.clone(),
         config.pull_timeout,
         installation.id.to_string(),
         Arc::clone(&credentials),
         logs.clone(),
+        pipes
+            .clone()
+            .filter(|_| config.logs.capture == Capture::Pipes)
+            .map(|pipes| pipes as _),
     );
     runtime.settle(ENGINE_PATIENCE).await;
     let runtime: Arc<dyn Runtime> = Arc::new(runtime);
@@ -119,6 +138,11 @@ pub async fn run_with(
         contexts: Arc::new(contexts::Intake(contexts)),
         edge: Arc::new(edge),
         logs: Some(logs),
+        capture: Some(Arc::new(ReplicaCapture::new(
+            Arc::clone(&runtime),
+            config.logs.capture != Capture::Engine,
+            pipes,
+        ))),
         backup: Arc::new(backup::SqliteBackup(sqlite)),
         git: Some(Arc::new(git(folder.path())?)),
         storage: Arc::new(builder.storage()),

@@ -12,7 +12,7 @@ use nonna_engine::ports::output::OutputPlace;
 use nonna_engine::ports::runtime::{
     Capabilities, Command, Endpoint, Image, Launch, LogLine, LogQuery, OutputLine, ReplicaStats, RuntimeEvent,
 };
-use nonna_engine::ports::{Credentials, Runtime};
+use nonna_engine::ports::{Credentials, OutputPipes, Runtime};
 use nonna_engine::{Code, Error, Result};
 use nonna_model::observed::Observed;
 use nonna_model::plan::{Job, Scope};
@@ -43,6 +43,7 @@ impl LateRuntime {
         installation: String,
         credentials: Arc<dyn Credentials>,
         logs: Logs,
+        pipes: Option<Arc<dyn OutputPipes>>,
     ) -> Self {
         let (sender, state) = watch::channel(None);
         tokio::spawn(async move {
@@ -50,6 +51,7 @@ impl LateRuntime {
             config.endpoint = endpoint;
             config.pull_stall = pull_stall;
             config.credentials = credentials;
+            config.pipes = pipes;
             while !sender.is_closed() {
                 let result = DockerRuntime::connect(&config).await;
                 let done = result.is_ok();
