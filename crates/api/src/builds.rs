@@ -35,6 +35,46 @@ pub struct BuildAnswer {
     pub since: i64,
 }
 
+/// What happens in `POST …/environments/{environment}/builds`, whose body is
+/// that of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum BuildEvent {
+    /// A build waits for others to end.
+    Waiting {
+        /// The service that it is for.
+        service: String,
+        /// Its place among those that wait, from 1: the next one.
+        position: u32,
+        /// How many builds are under way.
+        running: u32,
+    },
+    /// A build says something.
+    Output {
+        /// The service that it is for.
+        service: String,
+        /// The line.
+        line: String,
+    },
+    /// A build is over.
+    Built {
+        /// The services that the image is for.
+        services: Vec<String>,
+        /// The image, as the server's machine knows it.
+        image: String,
+        /// Its size in bytes.
+        size: u64,
+        /// What built it: `Dockerfile`, `python` …
+        builder: String,
+        /// It was there already: nothing that goes into it differs.
+        unchanged: bool,
+        /// The release that its log is kept with: the service's next.
+        release: String,
+    },
+    /// All are over.
+    Finished,
+}
+
 /// `GET …/releases/{release}/build-log`
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BuildLogAnswer {

@@ -29,8 +29,8 @@ pub use registries::{
 pub use logs::{LogLineAnswer, LogOrder, LogsQuery};
 
 pub use builds::{
-    BuildAnswer, BuildLogAnswer, BuildLogLine, BuildPlanAnswer, BuildsAnswer, CacheAnswer, CachesAnswer,
-    ClearCachesRequest, DiskAnswer, GcAnswer, GcItem, GcRequest,
+    BuildAnswer, BuildEvent, BuildLogAnswer, BuildLogLine, BuildPlanAnswer, BuildsAnswer, CacheAnswer,
+    CachesAnswer, ClearCachesRequest, DiskAnswer, GcAnswer, GcItem, GcRequest,
 };
 
 /// The body of every answer that is not a success.
@@ -144,6 +144,10 @@ pub struct DesiredRequest {
     /// Build everything anew: no image, layer or dependency of before is used.
     #[serde(default)]
     pub no_cache: bool,
+    /// The base images of what is built were fetched just now: what is made of
+    /// others is built again.
+    #[serde(default)]
+    pub pull: bool,
 }
 
 impl DesiredRequest {

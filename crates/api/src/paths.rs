@@ -40,6 +40,9 @@ pub const RELEASES: &str = "/v1/projects/{project}/environments/{environment}/se
 /// `GET`: what the build of a release said.
 pub const BUILD_LOG: &str =
     "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/build-log";
+/// `POST`: builds what a deploy would build, and deploys nothing (server-sent
+/// events). The build ends with the connection.
+pub const ENVIRONMENT_BUILDS: &str = "/v1/projects/{project}/environments/{environment}/builds";
 /// `GET`: how a release's image is built, and why.
 pub const BUILD_PLAN: &str =
     "/v1/projects/{project}/environments/{environment}/services/{service}/releases/{release}/build-plan";

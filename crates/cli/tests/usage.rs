@@ -41,6 +41,8 @@ fn bad_usage_is_exit_code_2_and_asks_nothing() {
         &["destroy", "--confirm", "staging"],
         &["login", "http://127.0.0.1:1"],
         &["completions", "cmd"],
+        &["build", "--dockerfile"],
+        &["build", "--explain", "--no-cache"],
         &["deploy", "--image", "x", "--service", "api"],
     ];
     for arguments in cases {

@@ -460,3 +460,106 @@ fn every_mistake_of_a_manifest_is_told_at_once_with_its_line() -> anyhow::Result
     }
     unharmed(&nonna, &before)
 }
+
+#[test]
+fn source_that_cannot_be_built_says_why_and_what_to_do() -> anyhow::Result<()> {
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str], &'a [&'a str]);
+    let nonna = serving(&[])?;
+    let before = nonna.belongings()?;
+    let cases: &[Case<'_>] = &[
+        (
+            "nothing that is known",
+            &[("notes.txt", "x")],
+            &["nothing_to_build"],
+            &[
+                "no language was recognised",
+                "node: package.json",
+                "python: requirements.txt",
+                "the build context has notes.txt",
+            ],
+        ),
+        (
+            "a Procfile with a typo",
+            &[("Procfile", "web python main.py\n"), ("main.py", "")],
+            &["invalid_input"],
+            &["Procfile:1"],
+        ),
+        (
+            "a version that is none",
+            &[
+                ("package.json", "{\"main\": \"a.js\"}"),
+                ("a.js", ""),
+                (".nvmrc", "banana\n"),
+            ],
+            &["invalid_input"],
+            &[".nvmrc", "line 1", "banana"],
+        ),
+        (
+            "a version that does not exist",
+            &[("main.py", ""), (".python-version", "3.99\n")],
+            &["image_not_found", "registry_unavailable"],
+            &["`python:3.99-slim`", "Python 3.99: .python-version asks for it"],
+        ),
+        (
+            "nothing that starts it",
+            &[("package.json", "{}")],
+            &["nothing_to_build"],
+            &["how to start it", "`start` script"],
+        ),
+        (
+            "a Dockerfile that is not there",
+            &[
+                ("Dockerfile", "FROM busybox\n"),
+                ("nonna.toml", "[services.web]\ndockerfile = \"Dockerfil\"\n"),
+            ],
+            &["nothing_to_build"],
+            &["Did you mean `Dockerfile`?"],
+        ),
+        (
+            "a language that is none",
+            &[("main.py", ""), ("nonna.toml", "[build]\nlanguage = \"pyton\"\n")],
+            &["invalid_input"],
+            &["nonna.toml:2", "python"],
+        ),
+    ];
+    for (number, (what, files, codes, needles)) in cases.iter().enumerate() {
+        let name = format!("bad{number}");
+        nonna.project(&name, files)?;
+        let ran = nonna.nonna_in(&name, &["deploy"])?;
+        assert_eq!(ran.code, Some(1), "{what}: {ran:?}");
+        assert!(
+            codes.iter().any(|code| ran.stderr.contains(&format!("[{code}]"))),
+            "{what}: {ran:?}"
+        );
+        for needle in *needles {
+            assert!(
+                ran.stderr.contains(needle),
+                "{what}: {needle:?} is not in {}",
+                ran.stderr
+            );
+        }
+    }
+    unharmed(&nonna, &before)
+}
+
+#[test]
+fn of_two_languages_the_build_says_which_won_and_why() -> anyhow::Result<()> {
+    let nonna = Installation::start()?;
+    nonna.project(
+        "both",
+        &[
+            ("main.py", "import http.server, os\nhttp.server.test(http.server.SimpleHTTPRequestHandler, port=int(os.environ['PORT']))\n"),
+            ("requirements.txt", ""),
+            ("index.html", "from python"),
+            ("package.json", "{\"devDependencies\": {\"prettier\": \"3\"}}"),
+        ],
+    )?;
+    let ran = nonna.nonna_in("both", &["deploy"])?.ok()?;
+    assert!(
+        ran.stderr
+            .contains("node was recognised too (by package.json), but python (requirements.txt and main.py) is the stronger sign"),
+        "{ran:?}"
+    );
+    assert_eq!(nonna.get("both.localhost", "/")?.body.trim(), "from python");
+    Ok(())
+}

@@ -365,6 +365,135 @@ fn what_nonna_toml_says_of_a_build_is_done_and_is_part_of_what_is_unchanged() ->
     Ok(())
 }
 
+#[test]
+fn a_build_alone_changes_nothing_that_runs_and_is_what_a_deploy_then_takes() -> anyhow::Result<()> {
+    let nonna = Installation::start()?;
+    let salt = unique("alone");
+    counting(&nonna, &salt, &salt)?;
+    nonna.nonna_in("app", &["deploy"])?.ok()?;
+    let before = served(&nonna, "/built")?;
+    let belongings = engine::containers(nonna.id())?.len();
+
+    counting(&nonna, &salt, &format!("{salt} changed"))?;
+    let built = nonna.nonna_in("app", &["build"])?.ok()?;
+    assert!(built.stderr.contains("[build web] "), "{built:?}");
+    assert!(
+        built.stdout.contains("sha256:") && built.stdout.contains("Dockerfile"),
+        "{built:?}"
+    );
+    assert_eq!(served(&nonna, "/built")?, before, "nothing was deployed");
+    assert_eq!(engine::containers(nonna.id())?.len(), belongings);
+    let again = nonna.nonna_in("app", &["build", "--json"])?.ok()?;
+    let last: Vec<Value> = again
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    assert_eq!(last[0]["event"], "built", "{again:?}");
+    assert_eq!(last[0]["unchanged"], true);
+    assert_eq!(last[0]["release"], "v2");
+
+    // The deploy takes it, and its log is there.
+    let deployed = nonna.nonna_in("app", &["deploy"])?.ok()?;
+    assert_eq!(served(&nonna, "/")?, format!("{salt} changed"), "{deployed:?}");
+    assert_eq!(served(&nonna, "/uses")?, "2", "it was not built a third time");
+    let releases = nonna.nonna_in("app", &["releases", "--json"])?.ok()?.json()?;
+    assert_eq!(releases[0]["image"], last[0]["image"]);
+    let log = nonna.nonna_in("app", &["builds", "logs", "v2"])?.ok()?;
+    assert!(log.stdout.contains(&salt), "{log:?}");
+
+    // One that fails says so; one that is left is stopped.
+    nonna.project(
+        "app",
+        &[(
+            "Dockerfile",
+            serving(&format!("RUN echo {salt} && exit 4")).as_str(),
+        )],
+    )?;
+    let failed = nonna.nonna_in("app", &["build"])?.failed_with("build_failed")?;
+    assert!(failed.stderr.contains("exit code 4"), "{failed:?}");
+    nonna.project(
+        "app",
+        &[(
+            "Dockerfile",
+            serving(&format!("RUN echo left-{salt} && sleep 600")).as_str(),
+        )],
+    )?;
+    let mut child = nonna
+        .command(["build"])?
+        .current_dir(nonna.folder().join("app"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(nonna.folder().join("left.log"))?)
+        .spawn()?;
+    eventually("it builds", Duration::from_secs(60), || {
+        std::fs::read_to_string(nonna.folder().join("left.log"))
+            .is_ok_and(|text| text.contains(&format!("left-{salt}")))
+    });
+    assert_eq!(queue(&nonna), ["app: running"]);
+    interrupt(&child)?;
+    child.wait()?;
+    eventually("it is stopped", Duration::from_secs(30), || {
+        queue(&nonna).is_empty()
+    });
+    assert_eq!(served(&nonna, "/")?, format!("{salt} changed"));
+    Ok(())
+}
+
+/// An image of one file, made without a build, with this name.
+fn base_image(name: &str, text: &str) -> anyhow::Result<()> {
+    let dockerfile = format!("FROM busybox:latest\nRUN echo {text} > /base\n");
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("Dockerfile"), dockerfile)?;
+    let output = std::process::Command::new("/usr/bin/docker")
+        .args(["build", "-q", "-t", name])
+        .arg(folder.path())
+        .env("DOCKER_BUILDKIT", "1")
+        .output()?;
+    anyhow::ensure!(output.status.success(), "{output:?}");
+    Ok(())
+}
+
+#[test]
+fn a_base_image_that_moved_is_built_upon_at_the_next_deploy() -> anyhow::Result<()> {
+    let nonna = Installation::start()?;
+    let salt = unique("moved");
+    let base = format!("nonna-e2e/{salt}:1");
+    base_image(&base, "first")?;
+    let dockerfile = format!(
+        "FROM {base}\nCOPY index.html /www/index.html\nRUN cp /base /www/base\nEXPOSE 8080\n\
+         CMD [\"/bin/sh\",\"-c\",\"exec httpd -f -p $PORT -h /www\"]\n"
+    );
+    nonna.project(
+        "app",
+        &[("Dockerfile", dockerfile.as_str()), ("index.html", salt.as_str())],
+    )?;
+    nonna.nonna_in("app", &["deploy"])?.ok()?;
+    assert_eq!(served(&nonna, "/base")?, "first");
+    let again = nonna.nonna_in("app", &["deploy"])?.ok()?;
+    assert!(again.stderr.contains("Nothing to do"), "{again:?}");
+
+    base_image(&base, "second")?;
+    let plan = nonna.nonna_in("app", &["plan"])?.ok()?;
+    assert!(
+        plan.stdout
+            .contains(&format!("its base image {base} is another one now")),
+        "{plan:?}"
+    );
+    nonna.nonna_in("app", &["deploy"])?.ok()?;
+    assert_eq!(served(&nonna, "/base")?, "second");
+    let again = nonna.nonna_in("app", &["deploy"])?.ok()?;
+    assert!(again.stderr.contains("Nothing to do"), "{again:?}");
+    // `--pull` fetches it, and says so where no registry has it.
+    let pulled = nonna.nonna_in("app", &["deploy", "--pull"])?;
+    assert!(
+        pulled.code == Some(1) && pulled.stderr.contains(&format!("Fetching {base}")),
+        "{pulled:?}"
+    );
+    nonna.nonna_in("app", &["destroy", "--yes"])?.ok()?;
+    let _ = engine::call("DELETE", &format!("/images/{base}?force=true"));
+    Ok(())
+}
+
 /// What a run of `nonna gc` removed, or would: kind and name, in order.
 fn collected(nonna: &Installation, arguments: &[&str]) -> anyhow::Result<Vec<(String, String)>> {
     let mut all = vec!["gc", "--json"];
@@ -443,6 +572,44 @@ fn what_gc_shows_is_what_it_removes_and_what_serves_goes_on() -> anyhow::Result<
     nonna.nonna_in("app", &["destroy", "--yes"])?.ok()?;
     collected(&nonna, &[])?;
     assert!(images()?.is_empty(), "{:?}", images()?);
+    Ok(())
+}
+
+#[test]
+fn a_build_that_writes_without_end_is_stopped_and_an_app_goes_on_answering() -> anyhow::Result<()> {
+    let second = SecondEngine::start(1200)?;
+    for image in ["nonna-test/app:v1", "busybox:latest"] {
+        second.load(image)?;
+    }
+    let nonna = with_arguments(&["--engine", &second.address(), "--build-disk", "100MB"])?;
+    nonna.project(
+        "shop",
+        &[(
+            "nonna.toml",
+            "project = \"shop\"\n[services.web]\nimage = \"nonna-test/app:v1\"\nhealth = \"/health\"\n",
+        )],
+    )?;
+    nonna.nonna_in("shop", &["deploy"])?.ok()?;
+    // As fast as it may be, but not so fast that the disk is full at once.
+    let step = "RUN i=0; while true; do dd if=/dev/zero of=/big$i bs=1M count=10 2>/dev/null; i=$((i+1)); sleep 0.1; done";
+    nonna.project(
+        "writer",
+        &[("Dockerfile", &serving(step)), ("index.html", "writer")],
+    )?;
+    let watcher = Watcher::start(nonna.http(), "shop.localhost", "/", false);
+    let begun = Instant::now();
+    let stopped = nonna
+        .nonna_in("writer", &["deploy"])?
+        .failed_with("build_limit")?;
+    assert!(
+        stopped
+            .stderr
+            .contains("were written to the container engine's disk"),
+        "{stopped:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    let seen = watcher.stop();
+    assert!(seen.bad.is_empty() && seen.good > 0, "{:?}", seen.bad);
     Ok(())
 }
 

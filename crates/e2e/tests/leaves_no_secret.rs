@@ -71,6 +71,150 @@ fn watch_arguments(texts: Vec<String>, stop: Arc<AtomicBool>) -> std::thread::Jo
     })
 }
 
+/// Sets a secret, its value on standard input.
+fn set(nonna: &Installation, folder: &str, name: &str, value: &str) -> anyhow::Result<Ran> {
+    let mut child = nonna
+        .command(["secret", "set", name])?
+        .current_dir(nonna.folder().join(folder))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().unwrap().write_all(value.as_bytes())?;
+    Ran::from(child.wait_with_output()?).ok()
+}
+
+/// Whether any layer or the history of an image holds one of these texts,
+/// which reach no argument list.
+fn an_image_holds(nonna: &Installation, image: &str, texts: &[String]) -> anyhow::Result<bool> {
+    let (saved, patterns) = (nonna.folder().join("saved.tar"), nonna.folder().join("patterns"));
+    std::fs::write(&patterns, texts.join("\n"))?;
+    let ran = std::process::Command::new("docker")
+        .args(["save", "-o"])
+        .arg(&saved)
+        .arg(image)
+        .output()?;
+    anyhow::ensure!(
+        ran.status.success() && saved.metadata()?.len() > 100_000,
+        "{ran:?}"
+    );
+    let found = std::process::Command::new("grep")
+        .args(["-a", "-q", "-F", "-f"])
+        .args([&patterns, &saved])
+        .status()?;
+    match found.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        code => anyhow::bail!("grep ended with {code:?}"),
+    }
+}
+
+#[test]
+fn a_build_reads_its_secrets_and_leaves_them_in_no_layer_and_no_log() -> anyhow::Result<()> {
+    let nonna = Installation::start()?;
+    let value = format!("bu1ld-{}-{:x}-no-word", std::process::id(), 0x5eed_4321_u32);
+    let texts = vec![value.clone(), hexadecimal(&value)];
+    let stop = Arc::new(AtomicBool::new(false));
+    let arguments = watch_arguments(texts.clone(), Arc::clone(&stop));
+    let length = value.len().to_string();
+    // One by a Dockerfile, which prints what it is given; one that is detected.
+    let manifest = |extra: &str| {
+        format!(
+            "project = \"shop\"\n[services.own]\nsource = \"own\"\nbuild = {{ secrets = [\"TOKEN\"] }}\n{extra}\n\
+             [services.found]\nsource = \"found\"\n[services.found.build]\nsecrets = [\"TOKEN\"]\n\
+             command = \"printf '%s' $TOKEN | wc -c > length && echo $TOKEN\"\nstart = \"python -m http.server $PORT\"\n"
+        )
+    };
+    let dockerfile = |step: &str| {
+        format!(
+            "FROM busybox:latest\nRUN --mount=type=secret,id=TOKEN wc -c < /run/secrets/TOKEN > /length && cat /run/secrets/TOKEN\n\
+             {step}\nCMD [\"/bin/sh\",\"-c\",\"exec httpd -f -p $PORT -h /\"]\n"
+        )
+    };
+    let write = |step: &str| {
+        nonna.project(
+            "shop",
+            &[
+                ("nonna.toml", manifest("").as_str()),
+                ("own/Dockerfile", dockerfile(step).as_str()),
+                ("found/main.py", ""),
+                ("found/index.html", "hello"),
+            ],
+        )
+    };
+    write("RUN echo first")?;
+    // A secret that a build needs must be set before.
+    let early = nonna
+        .nonna_in("shop", &["deploy"])?
+        .failed_with("missing_secret")?;
+    assert!(early.stderr.contains("TOKEN"), "{early:?}");
+    let mut outputs = vec![early, set(&nonna, "shop", "TOKEN", &value)?];
+    outputs.push(nonna.nonna_in("shop", &["deploy"])?.ok()?);
+    for host in [
+        "own--production--shop.localhost",
+        "found--production--shop.localhost",
+    ] {
+        assert_eq!(nonna.get(host, "/length")?.body.trim(), length, "{host}");
+    }
+    // A failing step says what it printed, but not that.
+    write("RUN --mount=type=secret,id=TOKEN cat /run/secrets/TOKEN && exit 3")?;
+    outputs.push(nonna.nonna_in("shop", &["deploy"])?.failed_with("build_failed")?);
+    for release in ["v1", "v2"] {
+        outputs.push(
+            nonna
+                .nonna_in("shop", &["builds", "logs", release, "--service", "own"])?
+                .ok()?,
+        );
+    }
+    outputs.push(
+        nonna
+            .nonna_in("shop", &["builds", "logs", "v1", "--service", "found"])?
+            .ok()?,
+    );
+    assert!(
+        outputs.iter().any(|ran| ran.stdout.contains("***")),
+        "{outputs:#?}"
+    );
+    // Another value is no other source.
+    let other = format!("{value}-other");
+    outputs.push(set(&nonna, "shop", "TOKEN", &other)?);
+    write("RUN echo first")?;
+    let again = nonna.nonna_in("shop", &["deploy"])?.ok()?;
+    assert!(!again.stderr.contains("[build"), "{again:?}");
+    outputs.push(again);
+
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(arguments.join().unwrap(), Vec::<String>::new());
+    for ran in &outputs {
+        let text = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(!texts.iter().any(|value| text.contains(value)), "{ran:?}");
+    }
+    assert!(!nonna.log().contains(&value), "the server's log has it");
+    let mut found = Vec::new();
+    files_with(&nonna.data(), &texts, &mut found);
+    assert_eq!(found, Vec::<String>::new());
+    for service in ["own", "found"] {
+        let releases = nonna
+            .nonna_in("shop", &["releases", service, "--json"])?
+            .ok()?
+            .json()?;
+        let images: Vec<&str> = releases
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|release| release["image"].as_str())
+            .collect();
+        assert!(!images.is_empty(), "{releases}");
+        for image in images {
+            assert!(
+                !an_image_holds(&nonna, image, &texts)?,
+                "{service}: a layer has it"
+            );
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_secrets_value_appears_nowhere_but_where_it_was_asked_for() -> anyhow::Result<()> {
     let nonna = Installation::start()?;

@@ -98,6 +98,7 @@ fn run(image: &str, known: Option<String>, reason: &str) -> Target {
         force: true,
         jobs: true,
         no_cache: false,
+        rebuild: None,
         reason: reason.to_owned(),
     }
 }

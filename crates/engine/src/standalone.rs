@@ -207,6 +207,10 @@ impl Builder for NoBuilder {
         Ok(None)
     }
 
+    async fn moved_base(&self, _image: &str, _unknown: bool) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     async fn explain(&self, _source: &BuildSource, _port: Option<u16>) -> Result<BuildPlan> {
         Err(Error::user(Code::NothingToBuild, "This program has no builder.")
             .hint("Give the service an image."))

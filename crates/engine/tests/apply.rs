@@ -221,6 +221,7 @@ impl World {
                         force: false,
                         jobs: true,
                         no_cache: false,
+                        rebuild: None,
                         reason: "pause".into(),
                     }
                 }
@@ -255,6 +256,7 @@ impl World {
                         force: false,
                         jobs: true,
                         no_cache: false,
+                        rebuild: None,
                         reason: "deploy".into(),
                     }
                 }

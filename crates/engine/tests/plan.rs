@@ -67,6 +67,7 @@ fn spec() -> impl Strategy<Value = ServiceSpec> {
                         arguments: BTreeMap::new(),
                         timeout_ms: None,
                         overrides: Box::default(),
+                        secrets: Vec::new(),
                     })
                 } else {
                     Source::Image {
@@ -105,7 +106,7 @@ fn target() -> impl Strategy<Value = Target> {
     prop_oneof![
         4 => (spec(), 0..4_u32, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(spec, replicas, paused, force, anew)| {
             let no_cache = anew && matches!(spec.source, Source::Build(_));
-            Target::Run { spec, image: None, replicas, paused, force, jobs: true, no_cache, reason: "deploy".into() }
+            Target::Run { spec, image: None, replicas, paused, force, jobs: true, no_cache, rebuild: None, reason: "deploy".into() }
         }),
         1 => Just(Target::Remove { volumes: vec!["data".parse().unwrap()] }),
     ]
@@ -380,6 +381,7 @@ fn crew(jobs: bool) -> DesiredEnvironment {
         arguments: BTreeMap::new(),
         timeout_ms: None,
         overrides: Box::default(),
+        secrets: Vec::new(),
     });
     let mut web = ServiceSpec::new(build.clone());
     web.release = Some(job());
@@ -403,6 +405,7 @@ fn crew(jobs: bool) -> DesiredEnvironment {
             paused: false,
             force: false,
             no_cache: false,
+            rebuild: None,
             jobs,
             reason: "deploy".into(),
         },

@@ -56,6 +56,10 @@ impl Builder for OneImage {
         })
     }
 
+    async fn moved_base(&self, _: &str, _: bool) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     async fn explain(&self, _: &BuildSource, _: Option<u16>) -> Result<BuildPlan> {
         Ok(BuildPlan::default())
     }
@@ -103,6 +107,7 @@ fn planned(required: bool) -> Plan {
         arguments: BTreeMap::new(),
         timeout_ms: None,
         overrides: Box::default(),
+        secrets: Vec::new(),
     }));
     spec.push = Some(Push {
         repository: "registry.example/team/web".into(),
@@ -124,6 +129,7 @@ fn planned(required: bool) -> Plan {
                 force: false,
                 jobs: true,
                 no_cache: false,
+                rebuild: None,
                 reason: "deploy".into(),
             },
         }],

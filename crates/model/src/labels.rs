@@ -46,5 +46,9 @@ pub const IMAGE_SERVICE: &str = "nonna.image.service";
 /// On an image: the digest of all that it was built from and how. Two builds
 /// with the same one need not both be made.
 pub const IMAGE_BUILD: &str = "nonna.image.build";
+/// On an image: the images that its build began from, by the references that
+/// the Dockerfile has, as a JSON object of ids; those that only the builder
+/// fetched are not in it.
+pub const IMAGE_BASES: &str = "nonna.image.bases";
 /// On an image: what built it: `Dockerfile`, `python` …
 pub const IMAGE_BUILDER: &str = "nonna.image.builder";

@@ -94,6 +94,9 @@ pub enum Target {
         /// Build everything anew: no image, layer or dependency of before is
         /// used. Always a new release.
         no_cache: bool,
+        /// Why it is built again though its source is the same; `None`: it is not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rebuild: Option<String>,
         /// Why, for the list of releases.
         reason: String,
     },

@@ -45,6 +45,10 @@ pub struct BuildSource {
     /// What its owner says in place of what would be detected.
     #[serde(default, skip_serializing_if = "BuildOverrides::is_empty")]
     pub overrides: Box<BuildOverrides>,
+    /// The names of the secrets that its steps may mount, by these ids. Their
+    /// values are no input: another value builds nothing anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 /// What is said in place of what would be detected: `build` in `nonna.toml`.
@@ -507,6 +511,7 @@ mod tests {
             arguments: BTreeMap::new(),
             timeout_ms: None,
             overrides: Box::default(),
+            secrets: Vec::new(),
         }));
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<ServiceSpec>(&text).unwrap(), spec);

@@ -7,6 +7,8 @@ pub(super) struct Dockerfile {
     pub(super) path: String,
     /// Whether it is ours.
     pub(super) generated: bool,
+    /// Which versions it uses, and which files ask for them, if it is ours.
+    pub(super) versions: Vec<String>,
     lines: Vec<String>,
 }
 
@@ -15,8 +17,15 @@ impl Dockerfile {
         Self {
             path: path.to_owned(),
             generated,
+            versions: Vec::new(),
             lines: text.lines().map(str::to_owned).collect(),
         }
+    }
+
+    /// The same with the versions that it uses.
+    pub(super) fn using(mut self, versions: impl Iterator<Item = String>) -> Self {
+        self.versions = versions.collect();
+        self
     }
 
     /// The line of this number, from 1.

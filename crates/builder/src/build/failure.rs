@@ -270,27 +270,52 @@ fn base_image(words: &str, step: &str, dockerfile: &Dockerfile) -> Option<Error>
             .said(brief(words)),
         );
     }
-    Some(if unreachable && !refused {
+    let error = if unreachable && !refused {
         Error::provider(
             Code::RegistryUnavailable,
             format!("{place} is not on this machine, and its registry cannot be reached."),
         )
         .hint("See that the server reaches the registry, then deploy again; or load the image by hand (`docker load`).")
-        .said(brief(words))
         .retry()
     } else {
-        Error::user(
+        let error = Error::user(
             Code::ImageNotFound,
             format!("{place} does not exist, or is private."),
-        )
-        .hint("See that name and tag are spelt right. If it is private, store credentials for its registry: `nonna registry login HOST`.")
-        .said(brief(words))
-    })
+        );
+        if dockerfile.versions.is_empty() {
+            error.hint("See that name and tag are spelt right. If it is private, store credentials for its registry: `nonna registry login HOST`.")
+        } else {
+            error.hint("There is no such version, most likely: name another one where the lines below say that it is asked for.")
+        }
+    };
+    let error = error.said(brief(words));
+    Some(
+        dockerfile
+            .versions
+            .iter()
+            .fold(error, |error, version| error.detail(version.clone())),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_that_does_not_exist_is_named_with_the_file_that_asks_for_it() {
+        let dockerfile = Dockerfile::new("Dockerfile", "FROM python:3.99-slim\n", true)
+            .using(["Python 3.99: .python-version asks for it".to_owned()].into_iter());
+        let failed = Failed {
+            step: Some("[internal] load metadata for docker.io/library/python:3.99-slim".into()),
+            words: "docker.io/library/python:3.99-slim: not found".into(),
+            lines: Vec::new(),
+        };
+        let error = explain(&failed, &dockerfile);
+        assert_eq!(error.code, Code::ImageNotFound);
+        assert!(error.message.contains("`python:3.99-slim`"), "{error}");
+        assert_eq!(error.details, ["Python 3.99: .python-version asks for it"]);
+        assert!(error.hint.unwrap().contains("no such version"));
+    }
 
     fn explained(words: &str, step: Option<&str>, lines: &[&str]) -> Error {
         let dockerfile = Dockerfile::new("Dockerfile", "FROM nope:1\nRUN x\nFOO bar\n", false);

@@ -1,7 +1,9 @@
 //! From a request to an image.
 
+mod bases;
 mod dockerfile;
 mod failure;
+mod hidden;
 mod output;
 mod recipe;
 mod tools;
@@ -24,8 +26,11 @@ use nonna_model::context::digest_hex;
 use nonna_model::labels;
 use nonna_model::service::BuildSource;
 use nonna_model::units::Bytes as Size;
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
+use self::bases::Bases;
+use self::hidden::Hidden;
 use self::output::Output;
 use self::recipe::Recipe;
 use crate::context::ContextStore;
@@ -209,8 +214,14 @@ impl BuildKitBuilder {
         beside(move || Recipe::of(&contexts, &request, extra_ca, cache)).await
     }
 
-    /// The image that was built of exactly this before.
-    async fn built_before(&self, request: &BuildRequest, key: &str) -> Result<Option<BuiltImage>> {
+    /// The image that was built of exactly this before, and of what its base
+    /// images are now.
+    async fn built_before(
+        &self,
+        request: &BuildRequest,
+        recipe: &Recipe,
+        key: &str,
+    ) -> Result<Option<BuiltImage>> {
         let wanted = vec![
             format!("{}={key}", labels::IMAGE_BUILD),
             format!("{}={}", labels::IMAGE_SERVICE, request.service),
@@ -225,7 +236,15 @@ impl BuildKitBuilder {
             .list_images(Some(options))
             .await
             .map_err(|error| self.engine.refused("list images", &error))?;
-        Ok(images.into_iter().next().map(|image| BuiltImage {
+        if images.is_empty() {
+            return Ok(None);
+        }
+        let now = bases::now(&self.engine, recipe.bases.iter().map(String::as_str)).await?;
+        let same = images.into_iter().find(|image| {
+            let then = recorded(&image.labels);
+            bases::moved(&then, &now, &recipe.bases, false).is_none()
+        });
+        Ok(same.map(|image| BuiltImage {
             builder: image
                 .labels
                 .get(labels::IMAGE_BUILDER)
@@ -236,8 +255,20 @@ impl BuildKitBuilder {
         }))
     }
 
-    async fn secrets(&self) -> Result<Secrets> {
+    async fn secrets(&self, request: &BuildRequest) -> Result<Secrets> {
         let mut secrets = Secrets::new();
+        for (name, value) in &request.secrets {
+            if value.expose_secret().len() as u64 > MAX_SECRET {
+                return Err(Error::user(
+                    Code::InvalidInput,
+                    format!("The secret {name} has more than {MAX_SECRET} bytes, which no build can mount."),
+                ));
+            }
+            secrets.insert(
+                name.clone(),
+                Bytes::copy_from_slice(value.expose_secret().as_bytes()),
+            );
+        }
         let Some(path) = self.config.extra_ca.clone() else {
             return Ok(secrets);
         };
@@ -262,8 +293,13 @@ impl BuildKitBuilder {
         Ok(secrets)
     }
 
-    fn query(&self, request: &BuildRequest, recipe: &Recipe, key: &str) -> Query {
+    fn query(&self, request: &BuildRequest, recipe: &Recipe, key: &str, bases: &Bases) -> Query {
         let labels = BTreeMap::from([
+            // Plain data: it can always be written.
+            (
+                labels::IMAGE_BASES,
+                serde_json::to_string(&all_bases(recipe, bases)).unwrap_or_default(),
+            ),
             (labels::IMAGE_INSTALLATION, self.config.installation.clone()),
             (labels::IMAGE_ENVIRONMENT, request.scope.environment.to_string()),
             (labels::IMAGE_SERVICE, request.service.to_string()),
@@ -303,7 +339,8 @@ impl BuildKitBuilder {
         let start = async {
             let kind = self.engine.kind().await?;
             let secrets = match kind {
-                Kind::BuildKit => self.secrets().await?,
+                Kind::BuildKit => self.secrets(request).await?,
+                Kind::Classic if !request.secrets.is_empty() => return Err(no_secrets(request)),
                 Kind::Classic => Secrets::new(),
             };
             let contexts = self.contexts.clone();
@@ -359,15 +396,17 @@ impl Builder for BuildKitBuilder {
             self.storage
                 .clear_dependencies(&self.cache_owner(request))
                 .await?;
-        } else if let Some(image) = self.built_before(request, &key).await? {
+        } else if let Some(image) = self.built_before(request, &recipe, &key).await? {
             progress.message("nothing changed since it was built: the image is used again");
             return Ok(image);
         }
         for line in &recipe.explanation {
             progress.message(line.clone());
         }
-        let query = self.query(request, &recipe, &key);
-        let mut output = Output::new(progress, request.output_limit);
+        let bases = bases::now(&self.engine, recipe.bases.iter().map(String::as_str)).await?;
+        let query = self.query(request, &recipe, &key, &bases);
+        let hidden = Hidden::of(request.secrets.values());
+        let mut output = Output::new(progress, request.output_limit, &hidden);
         let ended = self.run(request, &recipe, &query, &mut output, cancel).await;
         let left = Built::new(
             request.service.clone(),
@@ -412,7 +451,20 @@ impl Builder for BuildKitBuilder {
             return Ok(None);
         }
         let recipe = self.recipe(request).await?;
-        self.built_before(request, &recipe.key(request)).await
+        self.built_before(request, &recipe, &recipe.key(request)).await
+    }
+
+    async fn moved_base(&self, image: &str, unknown: bool) -> Result<Option<String>> {
+        let found = match self.engine.docker()?.inspect_image(image).await {
+            Ok(found) => found,
+            // Whoever starts it will say so.
+            Err(_) => return Ok(None),
+        };
+        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+        let all = all_recorded(&labels);
+        let references: Vec<String> = all.keys().cloned().collect();
+        let now = bases::now(&self.engine, references.iter().map(String::as_str)).await?;
+        Ok(bases::moved(&recorded(&labels), &now, &references, unknown))
     }
 
     async fn explain(&self, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan> {
@@ -426,6 +478,31 @@ impl Builder for BuildKitBuilder {
         let digest = digest.to_owned();
         beside(move || Ok(contexts.has(&digest))).await
     }
+}
+
+/// Every base image, with its id where the machine had it.
+fn all_bases<'b>(recipe: &'b Recipe, there: &'b Bases) -> BTreeMap<&'b str, Option<&'b str>> {
+    recipe
+        .bases
+        .iter()
+        .map(|reference| (reference.as_str(), there.get(reference).map(String::as_str)))
+        .collect()
+}
+
+/// What an image's labels say of its base images.
+fn all_recorded(labels: &HashMap<String, String>) -> BTreeMap<String, Option<String>> {
+    labels
+        .get(labels::IMAGE_BASES)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+/// Those of them that the machine had.
+fn recorded(labels: &HashMap<String, String>) -> Bases {
+    all_recorded(labels)
+        .into_iter()
+        .filter_map(|(reference, id)| Some((reference, id?)))
+        .collect()
 }
 
 /// The name under which the image is found by people: one for each build.
@@ -442,6 +519,18 @@ fn arguments(request: &BuildRequest) -> BTreeMap<String, String> {
         arguments.insert("BUILDKIT_INLINE_CACHE".to_owned(), "1".to_owned());
     }
     arguments
+}
+
+fn no_secrets(request: &BuildRequest) -> Error {
+    let names: Vec<&str> = request.secrets.keys().map(String::as_str).collect();
+    Error::user(
+        Code::InvalidInput,
+        format!(
+            "The build needs secrets ({}), and this container engine's builder mounts none.",
+            names.join(", ")
+        ),
+    )
+    .hint("Use Docker Engine, whose builder is BuildKit.")
 }
 
 fn took_too_long(request: &BuildRequest) -> Error {

@@ -8,6 +8,7 @@ use bollard::models::BuildInfoAux;
 use nonna_engine::event::Progress;
 use nonna_engine::{Code, Error, Result};
 
+use super::hidden::Hidden;
 use crate::engine::Line;
 use crate::storage::Step as Ran;
 
@@ -43,6 +44,7 @@ struct Step {
 pub(super) struct Output<'a> {
     progress: &'a Progress,
     limit: u64,
+    hidden: &'a Hidden,
     printed: u64,
     steps: HashMap<String, Step>,
     /// The step whose lines were passed on last.
@@ -55,10 +57,12 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(progress: &'a Progress, limit: u64) -> Self {
+    /// Of what is said, the `hidden` values are masked.
+    pub(super) fn new(progress: &'a Progress, limit: u64, hidden: &'a Hidden) -> Self {
         Self {
             progress,
             limit,
+            hidden,
             printed: 0,
             steps: HashMap::new(),
             current: String::new(),
@@ -111,7 +115,7 @@ impl<'a> Output<'a> {
         Some(Failed {
             lines: own.unwrap_or(&self.last).iter().cloned().collect(),
             step: step.map(|step| step.name),
-            words,
+            words: self.hidden.mask(&words),
         })
     }
 
@@ -208,7 +212,14 @@ impl<'a> Output<'a> {
             let end = step.partial.iter().position(|byte| *byte == b'\n');
             let line: Vec<u8> = match end {
                 Some(end) => step.partial.drain(..=end).collect(),
-                None if step.partial.len() > MAX_LINE => step.partial.drain(..).collect(),
+                // A value that has only begun is not cut apart.
+                None if step.partial.len() > MAX_LINE + 2 * self.hidden.longest() => {
+                    let text = String::from_utf8_lossy(&step.partial);
+                    let mut masked = self.hidden.mask(&text).into_bytes();
+                    let rest = masked.split_off(masked.len().saturating_sub(self.hidden.longest()));
+                    step.partial = rest;
+                    masked
+                }
                 None => break,
             };
             self.line(digest, &line);
@@ -238,6 +249,7 @@ impl<'a> Output<'a> {
         // A progress bar: what is seen of it in the end.
         let text = text.trim_end_matches(['\n', '\r']);
         let text = plain(text.rsplit('\r').next().unwrap_or_default());
+        let text = self.hidden.mask(&text);
         if text.trim().is_empty() {
             return;
         }
@@ -311,6 +323,8 @@ mod tests {
 
     use super::*;
 
+    static NOTHING: Hidden = Hidden::nothing();
+
     #[derive(Default)]
     struct Lines(Mutex<Vec<String>>);
 
@@ -362,7 +376,7 @@ mod tests {
     #[test]
     fn a_build_without_its_cache_has_not_failed() {
         let (lines, progress) = sink();
-        let mut output = Output::new(&progress, 10_000);
+        let mut output = Output::new(&progress, 10_000, &NOTHING);
         let name = "importing cache manifest from r.example/a:nonna-cache";
         output
             .take(step("c", name, true, "r.example/a:nonna-cache: not found"))
@@ -375,7 +389,7 @@ mod tests {
     #[test]
     fn lines_come_out_whole_and_say_whose_they_are() {
         let (lines, progress) = sink();
-        let mut output = Output::new(&progress, 10_000);
+        let mut output = Output::new(&progress, 10_000, &NOTHING);
         for said in [
             step("0", "[internal] load build definition", false, ""),
             step("a", "[1/2] RUN --mount=type=cache,target=/x make", false, ""),
@@ -408,7 +422,7 @@ mod tests {
     #[test]
     fn a_failure_has_the_step_and_its_own_last_lines() {
         let (_lines, progress) = sink();
-        let mut output = Output::new(&progress, 100_000);
+        let mut output = Output::new(&progress, 100_000, &NOTHING);
         output.take(step("a", "[2/2] RUN make", false, "")).unwrap();
         for n in 0..30 {
             output.take(log("a", &format!("line {n}\n"))).unwrap();
@@ -431,7 +445,7 @@ mod tests {
     #[test]
     fn the_limit_counts_every_byte() {
         let (_lines, progress) = sink();
-        let mut output = Output::new(&progress, 100);
+        let mut output = Output::new(&progress, 100, &NOTHING);
         output.take(log("a", &"x".repeat(100))).unwrap();
         let error = output.take(log("a", "y")).unwrap_err();
         assert_eq!(error.code, Code::BuildLimit);
@@ -440,7 +454,7 @@ mod tests {
     #[test]
     fn the_classic_builder_is_understood_too() {
         let (lines, progress) = sink();
-        let mut output = Output::new(&progress, 1000);
+        let mut output = Output::new(&progress, 1000, &NOTHING);
         for text in [
             "Step 1/2 : FROM x\n",
             " ---> 123\n",

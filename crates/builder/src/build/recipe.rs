@@ -26,6 +26,7 @@ pub(super) fn explain(contexts: &ContextStore, source: &BuildSource, port: Optio
     let settings = Settings {
         port,
         overrides: Overrides::from(&*source.overrides),
+        secrets: source.secrets.clone(),
         ..Settings::default()
     };
     detect::decide(&tree, Asked::from(source), &settings)?.explained(&tree)
@@ -43,6 +44,8 @@ pub(super) struct Recipe {
     pub(super) explanation: Vec<String>,
     /// The commands of its steps.
     pub(super) commands: Vec<String>,
+    /// The images that it begins from.
+    pub(super) bases: Vec<String>,
 }
 
 impl Recipe {
@@ -61,6 +64,7 @@ impl Recipe {
             extra_ca,
             cache,
             overrides: Overrides::from(&*request.source.overrides),
+            secrets: request.source.secrets.clone(),
         };
         let plan = match detect::decide(&tree, Asked::from(&request.source), &settings)? {
             How::Detected(plan) => plan,
@@ -71,6 +75,7 @@ impl Recipe {
                     layout: TarOptions::default(),
                     explanation: vec![format!("building with {}", printable(&path))],
                     commands: commands(&text),
+                    bases: detect::base_images_of(&text),
                 });
             }
         };
@@ -81,7 +86,8 @@ impl Recipe {
         });
         Ok(Self {
             builder: plan.name.to_owned(),
-            dockerfile: Dockerfile::new(DOCKERFILE, &plan.dockerfile, true),
+            dockerfile: Dockerfile::new(DOCKERFILE, &plan.dockerfile, true)
+                .using(plan.versions.iter().map(ToString::to_string)),
             layout: TarOptions {
                 prefix: format!("{SOURCE_FOLDER}/"),
                 extra,
@@ -89,6 +95,7 @@ impl Recipe {
             },
             explanation: plan.explanation(),
             commands: commands(&plan.dockerfile),
+            bases: plan.base_images,
         })
     }
 

@@ -89,7 +89,7 @@ impl How {
                 builder: DOCKERFILE.to_owned(),
                 found: path.clone(),
                 decided: why.clone(),
-                base_images: base_images(text),
+                base_images: base_images_of(text),
                 others: beside(tree, why)?,
                 overrule: vec![
                     language(beside(tree, why)?.first().map(|other| other.language.as_str())),
@@ -243,7 +243,7 @@ fn elsewhere(what: &str, how: &str) -> Overrule {
 /// The images of a Dockerfile's `FROM` lines that are no stages of its own.
 /// What depends on an argument is left out.
 #[must_use]
-pub(crate) fn base_images(dockerfile: &str) -> Vec<String> {
+pub fn base_images_of(dockerfile: &str) -> Vec<String> {
     let mut stages: Vec<String> = Vec::new();
     let mut images: Vec<String> = Vec::new();
     for line in dockerfile.lines() {
@@ -660,12 +660,12 @@ mod tests {
     #[test]
     fn the_images_of_a_dockerfile_are_those_that_are_no_stages() {
         assert_eq!(
-            base_images(
+            base_images_of(
                 "ARG V=1\nFROM --platform=linux/amd64 node:22 AS Build\nRUN FROM\nfrom build as next\nFROM scratch\n\
                  FROM a:$V\nFROM nginx\nFROM node:22\n"
             ),
             ["node:22", "nginx"]
         );
-        assert!(base_images("").is_empty());
+        assert!(base_images_of("").is_empty());
     }
 }

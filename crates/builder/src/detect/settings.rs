@@ -64,6 +64,9 @@ pub struct Settings {
     pub cache: String,
     /// What the user says in place of what would be detected.
     pub overrides: Overrides,
+    /// The names of the secrets that the commands that install and build find
+    /// as variables.
+    pub secrets: Vec<String>,
 }
 
 impl Settings {
@@ -87,6 +90,23 @@ impl Settings {
             // Tools that do not lock their cache take turns.
             if cache.shared { "" } else { ",sharing=locked" }
         )
+    }
+
+    /// The mounts of the secrets.
+    pub(super) fn secret_mounts(&self) -> String {
+        self.secrets
+            .iter()
+            .map(|name| format!(" --mount=type=secret,id={name}"))
+            .collect()
+    }
+
+    /// What makes variables of them, before a command of the same shell. A
+    /// secret that is not there is empty.
+    pub(super) fn secret_variables(&self) -> String {
+        self.secrets
+            .iter()
+            .map(|name| format!("export {name}=\"$(cat /run/secrets/{name} 2>/dev/null)\" && "))
+            .collect()
     }
 
     /// The mount of the extra certificate authorities, if there are any.

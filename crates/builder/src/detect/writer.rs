@@ -252,13 +252,18 @@ impl<'s> Writer<'s> {
     }
 
     fn step(&mut self, lent: &str, caches: &[Cache], command: &str, is_the_users: bool) {
-        let mounts = format!("{lent}{}", self.mounts(caches));
+        let mounts = format!("{lent}{}{}", self.mounts(caches), self.settings.secret_mounts());
+        let variables = self.settings.secret_variables();
         if is_the_users {
             // The exec form: nothing in it is a Dockerfile's syntax.
-            let words = ["/bin/sh".to_owned(), "-c".to_owned(), command.to_owned()];
+            let words = [
+                "/bin/sh".to_owned(),
+                "-c".to_owned(),
+                format!("{variables}{command}"),
+            ];
             self.line(&format!("RUN{mounts} {}", json(&words)));
         } else {
-            self.line(&format!("RUN{mounts} {command}"));
+            self.line(&format!("RUN{mounts} {variables}{command}"));
         }
     }
 

@@ -143,11 +143,13 @@ impl Bench {
                 arguments: Default::default(),
                 timeout_ms: None,
                 overrides: Box::default(),
+                secrets: Vec::new(),
             },
             port: Some(8080),
             timeout: Duration::from_secs(300),
             output_limit: 10_000_000,
             no_cache: false,
+            secrets: std::collections::BTreeMap::new(),
         }
     }
 

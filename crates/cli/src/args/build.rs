@@ -8,23 +8,34 @@ use nonna_model::{Name, ReleaseNumber};
 /// `nonna build`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nothing is sent, built or written: the folder is looked at here, by the same rules that the server builds by.
+The image is built on the server, within its queue and limits, and its log is kept with the service's next release.
+A deploy of the same source takes it; what is not deployed is removed as other images are. Ctrl-C stops the build.
+
+With --explain nothing is sent, built or written, and no server is asked: the folder is looked at here, by the same
+rules that the server builds by.
 
 Examples:
+  nonna build                         see that it builds, and how large it gets
   nonna build --explain               what was found, which rule decided, and how to overrule it
   nonna build --explain --dockerfile  the Dockerfile that was made, for `docker build` or to go on from")]
 pub(crate) struct BuildArgs {
     /// The app's folder, or one within it, or a Compose file.
     pub(crate) path: Option<PathBuf>,
     /// Say how each service is built and why, and build nothing.
-    #[arg(long, required = true)]
+    #[arg(long)]
     pub(crate) explain: bool,
     /// Print the Dockerfile that was made for the language, in a form that builds in the folder itself.
-    #[arg(long)]
+    #[arg(long, requires = "explain")]
     pub(crate) dockerfile: bool,
     /// Only this service; may be repeated.
     #[arg(long = "service", short = 's', value_name = "NAME")]
     pub(crate) services: Vec<Name>,
+    /// Build everything anew: use no image, layer or dependency of before.
+    #[arg(long, conflicts_with = "explain")]
+    pub(crate) no_cache: bool,
+    /// Fetch the base images anew first.
+    #[arg(long, conflicts_with = "explain")]
+    pub(crate) pull: bool,
 }
 
 /// `nonna builds`

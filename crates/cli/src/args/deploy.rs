@@ -25,7 +25,7 @@ pub(crate) struct DesiredArgs {
     /// Destroy services of the environment that are declared no longer.
     #[arg(long)]
     pub(crate) prune: bool,
-    /// Fetch the images of tags anew, to see whether they moved.
+    /// Fetch images and the base images of builds anew, to see whether their tags moved.
     #[arg(long)]
     pub(crate) pull: bool,
 }

@@ -160,7 +160,7 @@ pub(crate) enum Command {
     Release(ReleaseCommand),
     /// Make an earlier release current again.
     Rollback(RollbackArgs),
-    /// Say how the services of a folder are built, and why.
+    /// Build the services of a folder and deploy nothing; or say how they are built, and why.
     Build(BuildArgs),
     /// Show what is being built, and what waits for its turn.
     Builds(BuildsArgs),

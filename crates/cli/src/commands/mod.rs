@@ -41,7 +41,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result {
     match command {
         Command::Server(args) => system::server(context, args),
         Command::Init(args) => folder::init(context, &args),
-        Command::Build(args) => build::explain(context, &args),
+        Command::Build(args) if args.explain => build::explain(context, &args),
         Command::Restore(args) => system::restore(context, &args),
         Command::Logs(LogsArgs {
             command: Some(LogsCommand::Proxy(args)),
@@ -91,6 +91,7 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Registry(RegistryCommand::Logout { registry }) => registry::logout(context, &registry).await,
         Command::Registry(RegistryCommand::Key) => registry::key(context).await,
         Command::Rollback(args) => service::rollback(context, args).await,
+        Command::Build(args) => build::build(context, args).await,
         Command::Builds(args) => match args.command {
             None => build::builds(context).await,
             Some(BuildsCommand::Logs(args)) => build::log(context, args).await,
@@ -109,11 +110,7 @@ async fn client_command(context: &Context, command: Command) -> Result {
         Command::Doctor => system::doctor(context).await,
         Command::Version => system::version(context).await,
         // These need no server and were done before.
-        Command::Server(_)
-        | Command::Init(_)
-        | Command::Build(_)
-        | Command::Restore(_)
-        | Command::Completions(_) => Ok(()),
+        Command::Server(_) | Command::Init(_) | Command::Restore(_) | Command::Completions(_) => Ok(()),
     }
 }
 

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use nonna_api::{
-    BuildLogAnswer, BuildPlanAnswer, BuildsAnswer, CachesAnswer, ClearCachesRequest, GcAnswer, GcRequest,
-    paths,
+    BuildEvent, BuildLogAnswer, BuildPlanAnswer, BuildsAnswer, CachesAnswer, ClearCachesRequest,
+    DesiredRequest, GcAnswer, GcRequest, paths,
 };
 use nonna_engine::Result;
 use reqwest::Method;
 
 use super::Place;
+use crate::follow::{End, Follow};
 use crate::http::Client;
 
 /// How long removing may take.
@@ -22,6 +23,25 @@ impl Client {
     /// See the error's code.
     pub async fn builds(&self) -> Result<BuildsAnswer> {
         self.json(self.request(Method::GET, paths::BUILDS, &[])).await
+    }
+
+    /// Builds what a deploy of this would build. The build ends when this is
+    /// dropped; where the connection breaks it begins again, with what the
+    /// builder has kept.
+    #[must_use]
+    pub fn build(&self, place: &Place, request: &DesiredRequest) -> Follow<BuildEvent> {
+        let names = place.fill().map(str::to_owned);
+        let request = request.clone();
+        Follow::new(
+            self.clone(),
+            End::After(|event: &BuildEvent| matches!(event, BuildEvent::Finished)),
+            move |client, _| {
+                let [project, environment] = &names;
+                client
+                    .request(Method::POST, paths::ENVIRONMENT_BUILDS, &[project, environment])
+                    .json(&request)
+            },
+        )
     }
 
     /// What the build of a release said.

@@ -169,6 +169,9 @@ async fn build(
             "the plan builds {service}, which has an image"
         )));
     };
+    let mut versions = release.spec.secrets.clone();
+    versions.retain(|name, _| source.secrets.contains(name));
+    let secrets = run.engine.journal.open_secrets(service, &versions).await?;
     let request = BuildRequest {
         scope: run.plan.scope.clone(),
         service: service.clone(),
@@ -183,6 +186,7 @@ async fn build(
             .min(run.engine.limits.timeout),
         output_limit: run.engine.limits.output,
         no_cache,
+        secrets,
     };
     let built = run
         .engine

@@ -103,6 +103,7 @@ impl Planner {
             force,
             jobs,
             no_cache,
+            rebuild,
             reason,
         } = &service.target
         else {
@@ -122,6 +123,9 @@ impl Planner {
         if image_moved && why.is_empty() {
             why.push("the image behind its reference is another one now".to_owned());
         }
+        if let Some(rebuild) = rebuild.as_ref().filter(|_| why.is_empty()) {
+            why.push(rebuild.clone());
+        }
         if *no_cache && why.is_empty() {
             why.push("it is to be built anew".to_owned());
         }
@@ -129,7 +133,8 @@ impl Planner {
             why.push("a new release was asked for".to_owned());
         }
 
-        let new_release = current.is_none() || *force || *no_cache || image_moved || !why.is_empty();
+        // Every other cause has said its reason.
+        let new_release = current.is_none() || *force || !why.is_empty();
         let release = match current {
             Some(current) if !new_release => current.release.clone(),
             _ => Release {
@@ -139,7 +144,7 @@ impl Planner {
                 image: image.clone().or_else(|| {
                     // The same source is the same image.
                     current
-                        .filter(|c| !no_cache && c.release.spec.source == spec.source)
+                        .filter(|c| !no_cache && rebuild.is_none() && c.release.spec.source == spec.source)
                         .and_then(|c| c.release.image.clone())
                 }),
                 state: ReleaseState::Pending,

@@ -1,5 +1,6 @@
 //! Source to image.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,6 +8,7 @@ use nonna_model::build::BuildPlan;
 use nonna_model::plan::Scope;
 use nonna_model::service::BuildSource;
 use nonna_model::{Name, ReleaseNumber, ServiceId};
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
@@ -38,6 +40,8 @@ pub struct BuildRequest {
     /// Use neither an image that was built of the same before, nor layers,
     /// nor kept dependencies: build everything anew.
     pub no_cache: bool,
+    /// The opened values of `source.secrets`.
+    pub secrets: BTreeMap<String, SecretString>,
 }
 
 /// What was built.
@@ -75,6 +79,15 @@ pub trait Builder: Send + Sync {
         progress: &Progress,
         cancel: &CancellationToken,
     ) -> Result<BuiltImage>;
+
+    /// The base image, by its reference, that means another image now than when
+    /// this one was built here; `None`: none does, as far as it is known. Base
+    /// images that were not on the machine then count only with `unknown`, and
+    /// as moved. It has to be quick: every plan asks.
+    ///
+    /// # Errors
+    /// `RuntimeUnavailable`.
+    async fn moved_base(&self, image: &str, unknown: bool) -> Result<Option<String>>;
 
     /// How such source would be built, and why; nothing is built. `port` is
     /// the one that the app will be given.

@@ -78,7 +78,8 @@ pub trait Journal: Send + Sync {
     /// environment and it succeeded, forgets them.
     async fn finish(&self, deployment: &DeploymentId, plan: &Plan, outcome: &Outcome) -> Result<()>;
 
-    /// Opens the values of a release's secrets, to start replicas with.
+    /// Opens the values of a release's secrets, to start replicas with or to
+    /// build with.
     ///
     /// # Errors
     /// `MissingSecret`, `SealBroken`.

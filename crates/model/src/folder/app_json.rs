@@ -1,6 +1,10 @@
 //! `app.json`, as Heroku has it: variables with defaults and generators, how
-//! many of each process type, and a command for the first deployment.
+//! many of each process type, and a command for the first deployment; and
+//! health checks, as Dokku has them in it.
 //! <https://devcenter.heroku.com/articles/app-json-schema>
+//! <https://dokku.com/docs/deployment/zero-downtime-deploys/>
+
+mod health;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +13,7 @@ use crate::command_line;
 use crate::manifest::limits::{MAX_REPLICAS, MAX_WORD};
 use crate::manifest::{Problems, Report, nearest, shorten, value};
 use crate::name::Name;
+use crate::service::HealthCheck;
 
 /// The file's name.
 pub const APP_JSON: &str = "app.json";
@@ -21,6 +26,7 @@ const KNOWN: &[(&str, Carried)] = &[
     ("env", Carried::Yes),
     ("formation", Carried::Yes),
     ("scripts", Carried::Yes),
+    ("healthchecks", Carried::Yes),
     ("$schema", Carried::Yes),
     ("name", Carried::Yes),
     ("description", Carried::Yes),
@@ -71,6 +77,8 @@ pub(super) struct AppJson {
     pub(super) generated: BTreeSet<String>,
     /// How many replicas of each process type.
     pub(super) formation: BTreeMap<Name, u32>,
+    /// How replicas of each process type are found healthy.
+    pub(super) health: BTreeMap<Name, HealthCheck>,
     /// What runs in the first deployment.
     pub(super) post_deploy: Option<Vec<String>>,
     /// What is not carried over.
@@ -120,6 +128,7 @@ impl AppJson {
                 "env" => self.env(node, report),
                 "formation" => self.formation(node, report),
                 "scripts" => self.scripts(node, report),
+                "healthchecks" => self.healthchecks(node, report),
                 name => match KNOWN.iter().find(|(known, _)| *known == name) {
                     Some((_, Carried::No(instead))) => {
                         let line = report.line_of(key.at.start) + 1;

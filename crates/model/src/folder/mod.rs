@@ -331,6 +331,7 @@ fn base(procfile: Option<&Procfile>, app: Option<&AppJson>) -> Base {
     }
     if let Some(app) = app {
         base.post_deploy.clone_from(&app.post_deploy);
+        base.health.clone_from(&app.health);
         base.variables.clone_from(&app.variables);
     }
     base

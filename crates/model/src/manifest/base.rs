@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::service::Fields;
 use super::{At, DEFAULT_SERVICE, Manifest};
 use crate::name::Name;
+use crate::service::{HealthCheck, Probe};
 
 /// What a Procfile and an app.json say.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +17,8 @@ pub(crate) struct Base {
     pub(crate) release: Option<Vec<String>>,
     /// What runs in the first deployment.
     pub(crate) post_deploy: Option<Vec<String>>,
+    /// How replicas of services are found healthy.
+    pub(crate) health: BTreeMap<Name, HealthCheck>,
     /// Variables of the project.
     pub(crate) variables: BTreeMap<String, String>,
 }
@@ -83,6 +86,19 @@ pub(super) fn lay_under(manifest: &mut Manifest, base: &Base) -> bool {
             .get_or_insert_with(|| unwritten(service.command.clone()));
         if !service.listens {
             fields.port.get_or_insert_with(|| unwritten(None));
+        }
+    }
+    for (name, check) in &base.health {
+        if let Some(fields) = manifest.services.get_mut(name).filter(|fields| is_root(fields)) {
+            // A check of a port needs one.
+            let listens = !matches!(&fields.port, Some(port) if port.value.is_none());
+            let needs_port = matches!(
+                check.probe,
+                Probe::Http { port: None, .. } | Probe::Tcp { port: None }
+            );
+            if listens || !needs_port {
+                fields.health.get_or_insert_with(|| unwritten(check.clone()));
+            }
         }
     }
     let owner = base

@@ -4,7 +4,7 @@ use toml::de::DeValue;
 
 use super::At;
 use super::fields::BUILD;
-use super::limits::MAX_WORD;
+use super::limits::{MAX_SECRETS, MAX_WORD};
 use super::problem::Report;
 use super::reader::{Entry, entries, nearest};
 use super::value::{self, InvalidValue};
@@ -41,6 +41,8 @@ pub(super) struct Fields {
     command: Option<At<String>>,
     start: Option<At<String>>,
     output: Option<At<String>>,
+    /// Said of any build, also of one by a Dockerfile.
+    secrets: Option<At<Vec<At<String>>>>,
 }
 
 impl Fields {
@@ -54,7 +56,31 @@ impl Fields {
         ]
     }
 
-    /// Something that is said.
+    /// The secrets that the build may mount.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        self.secrets
+            .iter()
+            .flat_map(|secrets| &secrets.value)
+            .map(|secret| secret.value.clone())
+            .collect()
+    }
+
+    /// Only what holds where a Dockerfile is the plan.
+    #[must_use]
+    pub(super) fn of_dockerfiles(&self) -> Self {
+        Self {
+            secrets: self.secrets.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Where anything is said.
+    pub(super) fn place(&self) -> Option<&std::ops::Range<usize>> {
+        let secrets = self.secrets.as_ref().map(|secrets| &secrets.at);
+        self.any().map(|said| &said.at).or(secrets)
+    }
+
+    /// Something that is said in place of what would be detected.
     pub(super) fn any(&self) -> Option<&At<String>> {
         self.all().into_iter().flatten().next()
     }
@@ -70,6 +96,7 @@ impl Fields {
             command: pick(&self.command, &over.command),
             start: pick(&self.start, &over.start),
             output: pick(&self.output, &over.output),
+            secrets: over.secrets.as_ref().or(self.secrets.as_ref()).cloned(),
         }
     }
 
@@ -109,6 +136,11 @@ pub(super) fn read(entry: &Entry<'_, '_>, report: &mut Report<'_>) -> Fields {
             "start" => fields.start = report.checked(&field, line, start),
             "output" => {
                 fields.output = report.checked(&field, "a path, as a string", value::check_inner_path);
+            }
+            "secrets" => {
+                fields.secrets = report.list(&field, MAX_SECRETS, |text| {
+                    value::check_variable_name(text).map(|()| text.to_owned())
+                });
             }
             _ => report.unknown(&field, BUILD, "of `build`"),
         }

@@ -31,6 +31,9 @@ pub enum DeclaredSource {
         /// What is said in place of what would be detected.
         #[serde(default, skip_serializing_if = "BuildOverrides::is_empty")]
         overrides: Box<BuildOverrides>,
+        /// The names of the secrets that the build may mount.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        secrets: Vec<String>,
     },
     /// An image that exists already.
     Image {
@@ -54,6 +57,7 @@ impl DeclaredSource {
                 arguments,
                 timeout_ms,
                 overrides,
+                secrets,
                 ..
             } => Source::Build(BuildSource {
                 context: context.into(),
@@ -62,6 +66,7 @@ impl DeclaredSource {
                 arguments: arguments.clone(),
                 timeout_ms: *timeout_ms,
                 overrides: overrides.clone(),
+                secrets: secrets.clone(),
             }),
         }
     }
@@ -211,8 +216,17 @@ impl ServiceDeclaration {
     /// The required secrets that are not among those that are set.
     #[must_use]
     pub fn missing_secrets(&self, set: &BTreeMap<String, u64>) -> Vec<&str> {
+        let of_build = match &self.source {
+            DeclaredSource::Folder { secrets, .. } => secrets.as_slice(),
+            DeclaredSource::Image { .. } => &[],
+        };
         self.required_secrets
             .iter()
+            .chain(
+                of_build
+                    .iter()
+                    .filter(|name| !self.required_secrets.contains(name)),
+            )
             .map(String::as_str)
             .filter(|name| !set.contains_key(*name))
             .collect()

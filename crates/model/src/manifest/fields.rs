@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::limits::{
     MAX_BRANCH, MAX_CPU, MAX_DOMAINS, MAX_ENVIRONMENTS, MAX_HOST, MAX_IMAGE, MAX_PATH, MAX_PIDS,
-    MAX_REPLICAS, MAX_RETRIES, MAX_SERVICES, MAX_TARGET, MAX_VARIABLE_NAME, MAX_VARIABLE_VALUE,
+    MAX_REPLICAS, MAX_RETRIES, MAX_SECRETS, MAX_SERVICES, MAX_TARGET, MAX_VARIABLE_NAME, MAX_VARIABLE_VALUE,
     MAX_VARIABLES, MAX_VOLUMES, MAX_WATCH, MAX_WORD, MAX_WORDS,
 };
 use crate::name;
@@ -500,6 +500,25 @@ pub(super) static BUILD: &[Field] = &[
         example: "\"dist\"",
         aliases: &["output_directory", "publish", "dist", "static"],
         schema: || text(MAX_PATH),
+    },
+    Field {
+        name: "secrets",
+        kind: "list of strings",
+        about: "The names of secrets (`nonna secret set`) that the build may read, never their values. A Dockerfile \
+                mounts one by its name: `RUN --mount=type=secret,id=NPM_TOKEN …`; the install and build commands of \
+                a detected language find them as variables. None is in a layer, the history or the log of the build, \
+                and another value builds nothing anew.",
+        default: "none",
+        example: "[\"NPM_TOKEN\"]",
+        aliases: &["secret", "build_secrets"],
+        schema: || {
+            json!({
+                "type": "array",
+                "items": {"type": "string", "pattern": VARIABLE_NAME, "maxLength": MAX_VARIABLE_NAME},
+                "maxItems": MAX_SECRETS,
+                "uniqueItems": true,
+            })
+        },
     },
 ];
 

@@ -27,6 +27,8 @@ pub const MAX_DOMAINS: usize = 100;
 pub const MAX_VOLUMES: usize = 20;
 /// The most variables, secrets or build arguments of one scope.
 pub const MAX_VARIABLES: usize = 500;
+/// The most secrets that a build may mount.
+pub const MAX_SECRETS: usize = 50;
 /// The longest name of a variable, in bytes.
 pub const MAX_VARIABLE_NAME: usize = 128;
 /// The longest value of a variable or build argument, in bytes.

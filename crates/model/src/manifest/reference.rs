@@ -92,7 +92,7 @@ pub fn reference_markdown() -> String {
         "The table `build` of a service, or at the top of the file for all services that are built from the \
          manifest's own folder, whose own fields win one by one. What is not said is detected; `nonna build \
          --explain` shows what, and why. A folder's Dockerfile is the whole plan: beside it the table has to name the \
-         `language`, which is then built without the Dockerfile.\n\n",
+         `language`, which is then built without the Dockerfile; but `secrets` are for both.\n\n",
         BUILD,
     );
     section(

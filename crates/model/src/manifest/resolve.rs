@@ -9,8 +9,8 @@ use super::service::Fields;
 use super::{At, DEFAULT_ENVIRONMENT, DEFAULT_SERVICE, Manifest, build};
 use crate::name::Name;
 use crate::service::{
-    BuildOverrides, DEFAULT_JOB_TIMEOUT_MS, DEFAULT_STOP_TIMEOUT_MS, HostAccess, JobSpec, Probe, Push,
-    Resources, RouteSpec, Strategy, VolumeMount,
+    DEFAULT_JOB_TIMEOUT_MS, DEFAULT_STOP_TIMEOUT_MS, HostAccess, JobSpec, Probe, Push, Resources, RouteSpec,
+    Strategy, VolumeMount,
 };
 
 impl Manifest {
@@ -72,14 +72,16 @@ impl Manifest {
 /// What a service says of its build, over what is said of the manifest's own
 /// folder if it is built from that. A Dockerfile that is named leaves nothing
 /// to detect.
-fn overrides(fields: &Fields, own_folder: &build::Fields) -> BuildOverrides {
-    if fields.dockerfile.is_some() {
-        return BuildOverrides::default();
-    }
-    if fields.source.as_ref().is_none_or(|path| path.value == ".") {
-        own_folder.overridden_by(&fields.build).plain()
+fn build(fields: &Fields, own_folder: &build::Fields) -> build::Fields {
+    let said = if fields.source.as_ref().is_none_or(|path| path.value == ".") {
+        own_folder.overridden_by(&fields.build)
     } else {
-        fields.build.plain()
+        fields.build.clone()
+    };
+    if fields.dockerfile.is_some() {
+        said.of_dockerfiles()
+    } else {
+        said
     }
 }
 
@@ -89,6 +91,7 @@ fn declare(
     shared: &BTreeMap<String, String>,
     own_folder: &build::Fields,
 ) -> ServiceDeclaration {
+    let build = build(fields, own_folder);
     let source = match &fields.image {
         Some(image) => DeclaredSource::Image {
             reference: image.value.clone(),
@@ -102,7 +105,8 @@ fn declare(
             target: fields.target.as_ref().map(|stage| stage.value.clone()),
             arguments: values(&fields.build_arguments),
             timeout_ms: fields.build_timeout_ms.as_ref().map(|time| time.value),
-            overrides: Box::new(overrides(fields, own_folder)),
+            overrides: Box::new(build.plain()),
+            secrets: build.secrets(),
         },
     };
     // A database does not bear two processes on one volume, and an image with
@@ -292,14 +296,14 @@ fn check_after(services: &BTreeMap<Name, Fields>, report: &mut Report<'_>) {
 }
 
 fn check_source(fields: &Fields, report: &mut Report<'_>) {
+    if let Some(at) = fields.build.place().filter(|_| fields.image.is_some()) {
+        report.add(
+            at,
+            "`build` is for services that are built, and this one has an `image`",
+        );
+        return;
+    }
     if let Some(said) = fields.build.any() {
-        if fields.image.is_some() {
-            report.add(
-                &said.at,
-                "`build` is for services that are built, and this one has an `image`",
-            );
-            return;
-        }
         if fields.dockerfile.is_some() {
             report.add(
                 &said.at,

@@ -50,7 +50,7 @@ fn service() -> Value {
             "dependentSchemas".into(),
             json!({
                 "image": {"not": {"anyOf": only_built.map(|name| json!({"required": [name]}))}},
-                "dockerfile": {"not": {"required": ["build"]}},
+                "dockerfile": {"properties": {"build": {"propertyNames": {"const": "secrets"}}}},
             }),
         );
     }

@@ -125,11 +125,11 @@ impl Fields {
         if over.source.is_some() || over.dockerfile.is_some() || over.target.is_some() {
             base.image = None;
         }
-        if over.build.any().is_some() {
+        if over.build.place().is_some() {
             base.image = None;
         }
         if over.dockerfile.is_some() {
-            base.build = build::Fields::default();
+            base.build = base.build.of_dockerfiles();
         }
         base
     }

@@ -48,6 +48,7 @@ fn no_file_is_one_service_built_from_the_folder() {
                 arguments: BTreeMap::new(),
                 timeout_ms: None,
                 overrides: Box::default(),
+                secrets: Vec::new(),
             }
         );
         let spec = services[0].spec(

@@ -48,20 +48,22 @@ struct Wish<'a> {
     force: bool,
     /// Everything is built anew.
     no_cache: bool,
+    /// The base images were fetched just now.
+    pull: bool,
     /// Secrets that will be set before the deployment begins.
     coming_secrets: Vec<&'a String>,
 }
 
 /// Where an environment stands, made or not.
-struct Ground {
-    scope: Scope,
+pub(super) struct Ground {
+    pub(super) scope: Scope,
     /// It is in the store.
     exists: bool,
     services: Vec<Service>,
 }
 
 impl Ground {
-    fn service(&self, name: &Name) -> Option<&Service> {
+    pub(super) fn service(&self, name: &Name) -> Option<&Service> {
         self.services.iter().find(|s| s.name == *name)
     }
 
@@ -198,7 +200,15 @@ impl Deployments {
         }
     }
 
-    async fn ground(&self, place: &Place) -> Result<Ground> {
+    /// The id of a service that is there, or of one that will be.
+    pub(super) fn id_of(&self, place: &Place, ground: &Ground, name: &Name) -> ServiceId {
+        ground.service(name).map_or_else(
+            || self.provisional.service(&place.0, &place.1, name),
+            |service| service.id.clone(),
+        )
+    }
+
+    pub(super) async fn ground(&self, place: &Place) -> Result<Ground> {
         let (project, environment) = place;
         let store = &self.parts.store;
         let organization = &self.parts.organization;
@@ -240,17 +250,14 @@ impl Deployments {
         let declarations = &declared_services.services;
         let mut wanted = Vec::new();
         for declaration in declarations {
-            let existing = ground.service(&declaration.name);
-            let id = existing.map_or_else(
-                || self.provisional.service(&place.0, &place.1, &declaration.name),
-                |s| s.id.clone(),
-            );
+            let id = self.id_of(place, ground, &declaration.name);
             let source = declared::source(declaration, request)?;
             wanted.push((id, declaration, source));
         }
         let wish = Wish {
             force: request.force,
             no_cache: request.no_cache,
+            pull: request.pull,
             coming_secrets: request
                 .promised_secrets
                 .iter()
@@ -357,11 +364,18 @@ impl Deployments {
         let mut declaration = declaration.clone();
         let source = code.source.clone();
         let anew = wish.no_cache && matches!(source, Source::Build(_));
-        let image = if anew {
+        let mut image = if anew {
             None
         } else {
             self.known_image(current, code, declaration.port).await?
         };
+        let mut rebuild = None;
+        if let (Source::Build(_), Some(known)) = (&source, &image)
+            && let Some(base) = self.parts.builder.moved_base(&known.id, wish.pull).await?
+        {
+            rebuild = Some(format!("its base image {base} is another one now"));
+            image = None;
+        }
         if declaration.port == DeclaredPort::Unsaid
             && matches!(source, Source::Image { .. })
             && let Some(port) = image.as_ref().and_then(only_port)
@@ -400,6 +414,7 @@ impl Deployments {
             force: wish.force,
             jobs: true,
             no_cache: anew,
+            rebuild,
             reason: "deploy".to_owned(),
         })
     }
@@ -563,6 +578,7 @@ impl Deployments {
                 force: true,
                 jobs: false,
                 no_cache: false,
+                rebuild: None,
                 reason: format!("rollback to {}", release.number),
             },
         )])
@@ -588,6 +604,7 @@ impl Deployments {
                 force: false,
                 jobs: true,
                 no_cache: false,
+                rebuild: None,
                 reason: format!("scale to {replicas}"),
             },
         )])
@@ -629,6 +646,7 @@ impl Deployments {
                     force: false,
                     jobs: true,
                     no_cache: false,
+                    rebuild: None,
                     reason: reason.to_owned(),
                 },
             ));
@@ -739,6 +757,7 @@ fn pause(ground: &Ground, name: &Name, paused: bool) -> Result<Vec<DesiredServic
             force: false,
             jobs: true,
             no_cache: false,
+            rebuild: None,
             reason: if paused { "pause" } else { "resume" }.to_owned(),
         },
     )])

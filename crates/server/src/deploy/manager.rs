@@ -89,7 +89,7 @@ pub(crate) struct Inner {
     pub(super) health: Health,
     pub(super) targets: Targets,
     pub(super) counts: Counts,
-    pub(super) tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     /// Cancelled: no new deployment is taken.
     pub(super) closing: CancellationToken,
     /// Cancelled: deployments are dropped where they are; the journal knows.

@@ -1,6 +1,7 @@
 //! Deployments: what was asked for becomes a desired state, a plan, a row in
 //! the store and a task that carries it out, one at a time an environment.
 
+mod build;
 mod declared;
 mod desired;
 mod events;

@@ -101,6 +101,25 @@ pub(super) fn replicas(app: &Arc<App>) -> Finding {
     }
 }
 
+/// Whether the server can be pushed to; nothing where it keeps no repositories.
+pub(super) async fn git(app: &Arc<App>) -> Option<Finding> {
+    const CHECK: &str = "git";
+    let git = app.git.as_ref()?;
+    Some(match git.version().await {
+        Ok(version) => ok(CHECK, format!("{version} takes pushes.")),
+        Err(error) => warning(
+            CHECK,
+            format!(
+                "{} `git push nonna` and deploys from forges do not work.",
+                error.message
+            ),
+            error
+                .hint
+                .unwrap_or_else(|| "Install it on the server's machine: `apt-get install git`.".to_owned()),
+        ),
+    })
+}
+
 /// Whether builds can starve what serves.
 pub(super) async fn builds(app: &Arc<App>) -> Finding {
     const CHECK: &str = "builds";

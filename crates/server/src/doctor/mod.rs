@@ -45,6 +45,7 @@ pub(crate) async fn examine(app: &Arc<App>) -> Vec<Finding> {
     findings.push(machine::memory());
     findings.push(machine::cgroups());
     findings.push(checks::builds(app).await);
+    findings.extend(checks::git(app).await);
     findings.push(clock::synchronised());
     findings.extend(network::names(app).await);
     findings.extend(checks::certificates(app));

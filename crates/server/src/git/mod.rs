@@ -44,6 +44,11 @@ impl GitServer {
         }
     }
 
+    /// The version of git on this machine.
+    pub(crate) async fn version(&self) -> Result<String> {
+        self.home.version().await
+    }
+
     /// Whose turn it is in a project.
     fn turn(&self, project: &Name) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);

@@ -102,6 +102,10 @@ impl Builder for FetchingBuilder {
         Ok(built)
     }
 
+    async fn moved_base(&self, image: &str, unknown: bool) -> Result<Option<String>> {
+        self.inner.moved_base(image, unknown).await
+    }
+
     async fn explain(&self, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan> {
         self.inner.explain(source, port).await
     }

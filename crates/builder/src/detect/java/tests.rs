@@ -1,5 +1,5 @@
+use super::super::Settings;
 use super::super::tests::{golden, plan, plan_with, refusal};
-use super::super::{Overrides, Settings};
 
 const SPRING: &str = "<project>\n<parent><artifactId>spring-boot-starter-parent</artifactId></parent>\n<artifactId>shop</artifactId>\n<properties>\n<java.version>21</java.version>\n</properties>\n<dependencies><dependency><artifactId>spring-boot-starter-web</artifactId></dependency></dependencies>\n<build><plugins><plugin><artifactId>spring-boot-maven-plugin</artifactId></plugin></plugins></build>\n</project>\n";
 
@@ -164,8 +164,8 @@ fn extra_authorities_become_a_trust_store_of_the_build() {
     let settings = Settings {
         extra_ca: true,
         cache: "svc".into(),
-        overrides: Overrides::default(),
         port: None,
+        ..Settings::default()
     };
     let plan = plan_with(&[("pom.xml", SPRING)], &settings).unwrap();
     let (build, image) = plan.dockerfile.rsplit_once("\nFROM ").unwrap();

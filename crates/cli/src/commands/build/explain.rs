@@ -139,15 +139,21 @@ fn plan(
     for warning in &scanned.warnings {
         context.printer.warning(warning);
     }
-    of_scanned(&scanned, &source, port)
+    plan_of(&scanned, &source, port)
 }
 
-fn of_scanned(scanned: &Scanned, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan, Error> {
+/// How a folder that was scanned is built.
+pub(crate) fn plan_of(
+    scanned: &Scanned,
+    source: &BuildSource,
+    port: Option<u16>,
+) -> Result<BuildPlan, Error> {
     let read = |path: &str| scanned.read(path, detect::MAX_FILE);
     let tree = Tree::new(&scanned.manifest, &read);
     let settings = Settings {
         port,
         overrides: Overrides::from(&*source.overrides),
+        secrets: source.secrets.clone(),
         ..Settings::default()
     };
     detect::decide(&tree, Asked::from(source), &settings)?.explained(&tree)

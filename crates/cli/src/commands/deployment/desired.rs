@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use nonna_api::DesiredRequest;
-use nonna_client::context::{ScanOptions, scan};
+use nonna_client::context::{ScanOptions, Scanned, scan};
 use nonna_client::{Client, Place};
 use nonna_engine::{Code, Error};
 use nonna_model::Name;
 use nonna_model::manifest::{DEFAULT_SERVICE, DeclaredSource, ServiceDeclaration};
+use nonna_model::service::Source;
 
 use crate::args::DesiredArgs;
 use crate::commands::Context;
+use crate::commands::build::plan_of;
 use crate::fail::{Failure, Result};
 use crate::output::units::{bytes, count};
 use crate::project::{self, Project};
@@ -71,9 +73,14 @@ pub(crate) async fn desired(
                 let digest = match sent.get(&key) {
                     Some(digest) => digest.clone(),
                     None => {
-                        let digest = send(context, client, service, &key.0, &options).await?;
-                        sent.insert(key, digest.clone());
-                        digest
+                        let scanned = send(context, client, service, &key.0, &options).await?;
+                        if args.pull {
+                            for base in bases(&scanned, service) {
+                                pull(context, client, &base).await?;
+                            }
+                        }
+                        sent.insert(key, scanned.digest.clone());
+                        scanned.digest
                     }
                 };
                 contexts.insert(service.name.to_string(), digest);
@@ -99,6 +106,7 @@ pub(crate) async fn desired(
             prune: args.prune,
             force: args.force,
             no_cache: args.no_cache,
+            pull: args.pull,
             promised_secrets,
             ..DesiredRequest::of_words(declared.words)
         },
@@ -152,7 +160,7 @@ async fn send(
     service: &ServiceDeclaration,
     folder: &std::path::Path,
     options: &ScanOptions,
-) -> Result<String> {
+) -> Result<Scanned> {
     if !folder.is_dir() {
         return Err(Error::user(
             Code::InvalidContext,
@@ -199,5 +207,16 @@ async fn send(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(scanned.digest)
+    Ok(scanned)
+}
+
+/// The images that a service's build begins from. What cannot be built has
+/// none: the server says why.
+fn bases(scanned: &Scanned, service: &ServiceDeclaration) -> Vec<String> {
+    let Source::Build(source) = service.source.with_context("") else {
+        return Vec::new();
+    };
+    plan_of(scanned, &source, service.port.number())
+        .map(|plan| plan.base_images)
+        .unwrap_or_default()
 }

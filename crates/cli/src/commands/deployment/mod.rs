@@ -11,6 +11,6 @@ mod show;
 mod words;
 
 pub(crate) use apply::deploy;
-pub(crate) use desired::chosen;
+pub(crate) use desired::{Purpose, chosen, desired};
 pub(crate) use follow::{follow, take};
 pub(crate) use show::plan;

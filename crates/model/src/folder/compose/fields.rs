@@ -125,6 +125,7 @@ pub(super) fn build(loader: &mut Loader<'_, '_>, node: &Node) -> Option<Declared
                 arguments: BTreeMap::new(),
                 timeout_ms: None,
                 overrides: Box::default(),
+                secrets: Vec::new(),
             });
         }
         Value::Map(_) => {
@@ -195,6 +196,7 @@ pub(super) fn build(loader: &mut Loader<'_, '_>, node: &Node) -> Option<Declared
         arguments: out.3,
         timeout_ms: None,
         overrides: Box::default(),
+        secrets: Vec::new(),
     })
 }
 

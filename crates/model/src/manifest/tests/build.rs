@@ -67,6 +67,36 @@ fn what_is_said_decides_what_is_built() {
 }
 
 #[test]
+fn a_build_may_read_secrets_whatever_builds_it_and_they_must_be_set() {
+    let text = r#"
+        [build]
+        secrets = ["NPM_TOKEN"]
+        [services.web]
+        secrets = ["DATABASE_URL"]
+        [services.own]
+        dockerfile = "Dockerfile"
+        [services.other]
+        source = "other"
+        dockerfile = "Dockerfile"
+        build = { secrets = ["PIP_TOKEN"] }
+    "#;
+    let there = declared(text, "production");
+    let secrets = |name: &str| match there[name].source.with_context("sha256:00") {
+        Source::Build(source) => source.secrets,
+        Source::Image { .. } => panic!("{name} is built"),
+    };
+    assert_eq!(secrets("web"), ["NPM_TOKEN"]);
+    assert_eq!(secrets("own"), ["NPM_TOKEN"]);
+    assert_eq!(secrets("other"), ["PIP_TOKEN"]);
+    let none = std::collections::BTreeMap::new();
+    assert_eq!(there["web"].missing_secrets(&none), ["DATABASE_URL", "NPM_TOKEN"]);
+    let twice = problem("[build]\nsecrets = [\"A\", \"A\"]");
+    assert!(twice.message.contains("twice"), "{twice}");
+    let image = problem("[services.db]\nimage = \"a\"\nbuild = { secrets = [\"A\"] }");
+    assert!(image.message.contains("has an `image`"), "{image}");
+}
+
+#[test]
 fn mistakes_are_named_with_what_was_meant() {
     for (text, offending, suggestion) in [
         ("[build]\nlanguage = \"pyton\"", "\"pyton\"", Some("python")),

@@ -2,23 +2,30 @@
 //! nobody needs.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
+use axum::response::sse::Event as SseEvent;
+use futures_util::stream::{self, StreamExt};
 use nonna_api::{
     BuildAnswer, BuildLogAnswer, BuildLogLine, BuildPlanAnswer, BuildsAnswer, CacheAnswer, CachesAnswer,
-    ClearCachesRequest, GcAnswer, GcRequest, paths,
+    ClearCachesRequest, DesiredRequest, GcAnswer, GcRequest, paths,
 };
 use nonna_engine::ports::storage::{CacheOwner, StoredCache};
 use nonna_engine::{Code, Error};
 use nonna_model::service::Source;
 use nonna_model::{ReleaseNumber, ServiceId};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::super::failure::Answer;
-use super::super::input::{Input, OfRelease, OfService, parse_name};
+use super::super::input::{InEnvironment, Input, OfRelease, OfService, parse_name};
 use super::super::registry::{Registry, get, post};
 use super::super::{App, Caller};
+use super::deployments::{error_event, respond};
 use super::services::must;
 use crate::auth::Permission;
 use crate::build::{Place, log};
@@ -34,6 +41,16 @@ pub(super) fn register(registry: Registry) -> Registry {
             )
             .answers::<BuildsAnswer>(),
             queue,
+        )
+        .add(
+            post(
+                paths::ENVIRONMENT_BUILDS,
+                Permission::Deploy,
+                "Builds what a deploy would build and deploys nothing, as server-sent events; ends with the connection.",
+            )
+            .takes::<DesiredRequest>()
+            .answers_kind("text/event-stream"),
+            build,
         )
         .add(
             get(
@@ -82,6 +99,38 @@ pub(super) fn register(registry: Registry) -> Registry {
             .answers::<GcAnswer>(),
             collect,
         )
+}
+
+/// How many events wait for a slow reader.
+const AHEAD: usize = 4096;
+
+async fn build(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    at: InEnvironment,
+    Input(request): Input<DesiredRequest>,
+) -> Answer<Response> {
+    let place = (at.project, at.environment);
+    let orders = app.deployments.orders(&place, &request).await?;
+    app.audit(&caller, "build", format!("{}/{}", place.0, place.1), None)
+        .await;
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let cancel = CancellationToken::new();
+    // Dropped with the answer: whoever goes away needs no build.
+    let guard = cancel.clone().drop_guard();
+    let deployments = app.deployments.clone();
+    app.deployments
+        .tasks
+        .spawn(async move { deployments.build(orders, sender, cancel).await });
+    let events = stream::unfold((receiver, guard), |(mut receiver, guard)| async move {
+        let event = match receiver.recv().await? {
+            Ok(event) => SseEvent::default().json_data(&event).unwrap_or_default(),
+            Err(error) => error_event(error),
+        };
+        Some((Ok::<_, Infallible>(event), (receiver, guard)))
+    })
+    .take_until(app.closing.clone().cancelled_owned());
+    Ok(respond(events))
 }
 
 async fn queue(State(app): State<Arc<App>>) -> Json<BuildsAnswer> {

@@ -163,6 +163,7 @@ impl Setting {
                     force: false,
                     jobs: true,
                     no_cache: false,
+                    rebuild: None,
                     reason: "deploy".to_owned(),
                 },
             };
