@@ -218,18 +218,8 @@ async fn build_log(
 
 async fn build_plan(
     State(app): State<Arc<App>>,
-    OfRelease {
-        project,
-        environment,
-        service,
-        release,
-    }: OfRelease,
+    OfRelease { service: at, release }: OfRelease,
 ) -> Answer<Json<BuildPlanAnswer>> {
-    let at = OfService {
-        project,
-        environment,
-        service,
-    };
     let snapshot = app.snapshot(&at.project, &at.environment).await?;
     let service = must(&snapshot, &at)?;
     let found = app.store.release(&service.id, release).await?.ok_or_else(|| {
