@@ -303,14 +303,12 @@ fn check_source(fields: &Fields, report: &mut Report<'_>) {
         );
         return;
     }
-    if let Some(said) = fields.build.any() {
-        if fields.dockerfile.is_some() {
-            report.add(
-                &said.at,
-                "`build` is for languages that are detected, and this service names a `dockerfile`, which is the \
-                 whole plan: leave out one of them",
-            );
-        }
+    if let Some(said) = fields.build.any().filter(|_| fields.dockerfile.is_some()) {
+        report.add(
+            &said.at,
+            "`build` is for languages that are detected, and this service names a `dockerfile`, which is the whole \
+             plan: leave out one of them",
+        );
     }
     let Some(image) = &fields.image else { return };
     if fields.source.is_some() {

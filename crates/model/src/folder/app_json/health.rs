@@ -112,7 +112,7 @@ impl AppJson {
                         });
                     }
                     Some((_, Err(why))) => {
-                        report.suggest(&node.at, format!("`path`: {}", why.message), why.suggestion)
+                        report.suggest(&node.at, format!("`path`: {}", why.message), why.suggestion);
                     }
                     None => report.add(&node.at, format!("`path` is a text, not {}", node.kind())),
                 },
