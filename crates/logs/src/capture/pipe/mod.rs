@@ -7,7 +7,7 @@
 //!                Nonna       files
 //! ```
 //!
-//! The [launcher](launcher_path) is what the container is started with; the
+//! The launcher is what the container is started with; the
 //! [holder](hold) reads the FIFOs; a [`Pipes`] makes them and reads the spools.
 //! See `docs/decisions/2026-11-24-output-through-pipes.md` for why it is so.
 
