@@ -117,6 +117,9 @@ fn a_build_reads_its_secrets_and_leaves_them_in_no_layer_and_no_log() -> anyhow:
     let stop = Arc::new(AtomicBool::new(false));
     let arguments = watch_arguments(texts.clone(), Arc::clone(&stop));
     let length = value.len().to_string();
+    // A step that an earlier run of this test left in the engine's cache would
+    // show that run's secret: another value is no other input.
+    let run = std::process::id();
     // One by a Dockerfile, which prints what it is given; one that is detected.
     let manifest = |extra: &str| {
         format!(
@@ -127,7 +130,7 @@ fn a_build_reads_its_secrets_and_leaves_them_in_no_layer_and_no_log() -> anyhow:
     };
     let dockerfile = |step: &str| {
         format!(
-            "FROM busybox:latest\nRUN --mount=type=secret,id=TOKEN wc -c < /run/secrets/TOKEN > /length && cat /run/secrets/TOKEN\n\
+            "FROM busybox:latest\nENV RUN_OF={run}\nRUN --mount=type=secret,id=TOKEN wc -c < /run/secrets/TOKEN > /length && cat /run/secrets/TOKEN\n\
              {step}\nCMD [\"/bin/sh\",\"-c\",\"exec httpd -f -p $PORT -h /\"]\n"
         )
     };
@@ -137,7 +140,7 @@ fn a_build_reads_its_secrets_and_leaves_them_in_no_layer_and_no_log() -> anyhow:
             &[
                 ("nonna.toml", manifest("").as_str()),
                 ("own/Dockerfile", dockerfile(step).as_str()),
-                ("found/main.py", ""),
+                ("found/main.py", format!("# {run}\n").as_str()),
                 ("found/index.html", "hello"),
             ],
         )

@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn the_kept_inputs_are_what_they_should_be() {
         assert_eq!(Batch::decode(&kept("batch/two")).unwrap().len(), 2);
-        for (name, count) in [("block/two", 2), ("block/stamp", 1)] {
+        for (name, count) in [("block/two", 2), ("block/stamp", 1), ("block/packed", 1)] {
             let bytes = kept(name);
             let (text, meta) = bytes[1..].split_at(usize::from(bytes[0]));
             assert!(crate::segment::data::read_raw(text, meta, count), "{name}");

@@ -64,10 +64,7 @@ impl Opener {
         let start = header.filter as usize + header.meta as usize;
         data.places.clear();
         self.unpack(body.get(start..)?, header.text_raw, &mut data.text)?;
-        let (rest, length) = data.text.split_last_chunk::<4>()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        data.hex = rest.len().checked_sub(length)?;
-        Some(())
+        data.find_column()
     }
 
     /// Decompresses the columns, and sets up where everything is. The text
@@ -114,7 +111,7 @@ pub(crate) fn read_raw(text: &[u8], meta: &[u8], count: usize) -> bool {
         text: text.to_vec(),
         ..BlockData::default()
     };
-    let sound = data.arrange(meta, count).is_some();
+    let sound = data.find_column().is_some() && data.arrange(meta, count).is_some();
     if sound {
         let mut line = Vec::new();
         for record in 0..count {
@@ -149,6 +146,14 @@ fn take_bytes<'a>(meta: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 }
 
 impl BlockData {
+    /// Finds the column of numbers in hexadecimal in the text. `None`: damaged.
+    fn find_column(&mut self) -> Option<()> {
+        let (rest, length) = self.text.split_last_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        self.hex = rest.len().checked_sub(length)?;
+        Some(())
+    }
+
     /// The lines, times and numbers in hexadecimal taken out, one after
     /// another, and the fields.
     pub(crate) fn text(&self) -> &[u8] {
