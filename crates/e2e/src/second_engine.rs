@@ -18,6 +18,13 @@ use tempfile::TempDir;
 
 use crate::disk::Disk;
 
+/// How many engines there can be at the same time.
+const NUMBERS: u32 = 24;
+
+fn name_of(number: u32) -> String {
+    format!("nonna-e2e{number}")
+}
+
 /// A `dockerd` of the test's own. Dropping it ends it and takes its disk and
 /// its network namespace away.
 #[derive(Debug)]
@@ -38,10 +45,17 @@ impl SecondEngine {
     pub fn start(megabytes: u32) -> anyhow::Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let folder = tempfile::Builder::new().prefix("nonna-engine-").tempdir()?;
-        // Networks of two engines must not overlap.
-        let number = (std::process::id() + 7 * STARTED.fetch_add(1, Ordering::Relaxed)) % 24;
+        // Networks of two engines must not overlap, those of another program's
+        // either: who has the namespace has the addresses.
+        let wished = std::process::id() + 7 * STARTED.fetch_add(1, Ordering::Relaxed);
+        let free = (0..NUMBERS).map(|more| (wished + more) % NUMBERS).find(|number| {
+            let mut add = Command::new("ip");
+            add.args(["netns", "add", &name_of(*number)]);
+            add.output().is_ok_and(|output| output.status.success())
+        });
+        let number = free.context("no network namespace could be made")?;
         let mut engine = Self {
-            name: format!("nonna-e2e{number}"),
+            name: name_of(number),
             number,
             daemon: None,
             disk: Some(Disk::mount(&folder.path().join("data"), megabytes)?),
@@ -49,7 +63,6 @@ impl SecondEngine {
         };
         let (name, far) = (engine.name.as_str(), format!("nonna-far{number}"));
         let address = |last: u8| format!("10.{}.255.{last}", 220 + number);
-        engine.ip(&["netns", "add", name])?;
         engine.ip(&[
             "link", "add", name, "type", "veth", "peer", "name", &far, "netns", name,
         ])?;
