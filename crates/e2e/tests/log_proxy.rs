@@ -445,15 +445,18 @@ fn rsyslog_receives_what_is_forwarded() {
     );
     std::fs::write(folder.path().join("rsyslog.conf"), config).unwrap();
     let _daemon = rsyslog(folder.path());
-    drop(connect(input));
-    forward_lines(
-        folder.path(),
-        &format!("to = \"syslog\"\nurl = \"tcp://{input}\"\n"),
-    );
-    let lines = lines_of(&out, 300);
-    let expected: Vec<String> = (0..300)
-        .map(|n| format!("shop warning [fields@32473 user=\"a \\]\\\"b\"] order {n}"))
-        .collect();
+    arrives_by_syslog(folder.path(), input, &out, |n| {
+        format!("shop warning [fields@32473 user=\"a \\]\\\"b\"] order {n}")
+    });
+}
+
+/// Forwards to a daemon that has been started, whose file must hold each record
+/// as it is expected.
+fn arrives_by_syslog(folder: &Path, daemon: SocketAddr, out: &Path, expected: impl Fn(usize) -> String) {
+    drop(connect(daemon));
+    forward_lines(folder, &format!("to = \"syslog\"\nurl = \"tcp://{daemon}\"\n"));
+    let lines = lines_of(out, 300);
+    let expected: Vec<String> = (0..300).map(expected).collect();
     assert_eq!(lines, expected);
 }
 
@@ -472,16 +475,9 @@ fn syslog_ng_receives_what_is_forwarded() {
     );
     std::fs::write(folder.path().join("syslog-ng.conf"), config).unwrap();
     let _daemon = syslog_ng(folder.path());
-    drop(connect(input));
-    forward_lines(
-        folder.path(),
-        &format!("to = \"syslog\"\nurl = \"tcp://{input}\"\n"),
-    );
-    let lines = lines_of(&out, 300);
-    let expected: Vec<String> = (0..300)
-        .map(|n| format!("shop warning a ]\"b order {n}"))
-        .collect();
-    assert_eq!(lines, expected);
+    arrives_by_syslog(folder.path(), input, &out, |n| {
+        format!("shop warning a ]\"b order {n}")
+    });
 }
 
 #[test]

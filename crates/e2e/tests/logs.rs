@@ -350,24 +350,15 @@ fn nobody_without_a_token_and_no_other_environment_reads_them_and_what_is_destro
         assert_eq!(answer.status, 401, "{path}");
         assert!(!answer.body.contains("hello"), "{path}");
     }
+    let staging = || -> anyhow::Result<Ran> {
+        let of = ["logs", "--json", "--environment", "staging"];
+        let all = ["--stream", "all", "--since", "1h"];
+        nonna.nonna_in("shop", &[&of[..], &all[..]].concat())?.ok()
+    };
     nonna
         .nonna_in("shop", &["deploy", "--environment", "staging"])?
         .ok()?;
-    let other = nonna
-        .nonna_in(
-            "shop",
-            &[
-                "logs",
-                "--json",
-                "--environment",
-                "staging",
-                "--stream",
-                "all",
-                "--since",
-                "1h",
-            ],
-        )?
-        .ok()?;
+    let other = staging()?;
     // Its own lines, none of the other's.
     assert_eq!(
         other.stdout.matches("hello from shop").count(),
@@ -381,21 +372,7 @@ fn nobody_without_a_token_and_no_other_environment_reads_them_and_what_is_destro
     nonna
         .nonna_in("shop", &["deploy", "--environment", "staging"])?
         .ok()?;
-    let again = nonna
-        .nonna_in(
-            "shop",
-            &[
-                "logs",
-                "--json",
-                "--environment",
-                "staging",
-                "--stream",
-                "all",
-                "--since",
-                "1h",
-            ],
-        )?
-        .ok()?;
+    let again = staging()?;
     assert!(!again.stdout.contains("\"release\":\"v2\""), "{}", again.stdout);
     assert!(
         again.stdout.matches("hello from shop").count() <= 1,

@@ -28,6 +28,19 @@ fn dockerfile(greeting: &str) -> String {
     format!("FROM nonna-test/app:v1\nENV GREETING={greeting}\nCOPY . /src\n")
 }
 
+/// A repository on the forge with an app in it: a working copy of it, and its
+/// first commit.
+fn shop<'n>(nonna: &'n Installation, forge: &Forge) -> anyhow::Result<(WorkingCopy<'n>, String)> {
+    forge.create(REPOSITORY)?;
+    let copy = WorkingCopy::init(nonna, "shop")?;
+    copy.commit(&[
+        ("nonna.toml", &manifest("shop")),
+        ("Dockerfile", &dockerfile("one")),
+    ])?;
+    let commit = forge.receive(&copy, REPOSITORY, "main")?;
+    Ok((copy, commit))
+}
+
 fn greeting(nonna: &Installation, host: &str) -> String {
     nonna
         .get(host, "/env?GREETING")
@@ -305,13 +318,7 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 fn nothing_is_learnt_without_the_secret_and_nothing_is_taken_twice() -> anyhow::Result<()> {
     let nonna = Installation::start()?;
     let forge = Forge::start(None)?;
-    forge.create(REPOSITORY)?;
-    let copy = WorkingCopy::init(&nonna, "shop")?;
-    copy.commit(&[
-        ("nonna.toml", &manifest("shop")),
-        ("Dockerfile", &dockerfile("one")),
-    ])?;
-    let commit = forge.receive(&copy, REPOSITORY, "main")?;
+    let (_, commit) = shop(&nonna, &forge)?;
     let github = Connected::new(&nonna, &forge, Kind::Github, "shop", &[])?;
 
     // A wrong secret, none at all, and a webhook that is not there are answered
@@ -404,13 +411,7 @@ fn nothing_is_learnt_without_the_secret_and_nothing_is_taken_twice() -> anyhow::
 fn what_is_no_push_of_a_followed_branch_is_ignored_with_words() -> anyhow::Result<()> {
     let nonna = Installation::start()?;
     let forge = Forge::start(None)?;
-    forge.create(REPOSITORY)?;
-    let copy = WorkingCopy::init(&nonna, "shop")?;
-    copy.commit(&[
-        ("nonna.toml", &manifest("shop")),
-        ("Dockerfile", &dockerfile("one")),
-    ])?;
-    let commit = forge.receive(&copy, REPOSITORY, "main")?;
+    let (copy, commit) = shop(&nonna, &forge)?;
     let gitea = Connected::new(&nonna, &forge, Kind::Gitea, "shop", &[])?;
     let ignored = |message: forge::Message, words: &str| {
         let answer = message.send(&nonna, &gitea.path).unwrap();
@@ -552,13 +553,7 @@ fn only_what_a_service_watches_builds_it_anew() -> anyhow::Result<()> {
 fn a_server_killed_between_accepting_and_deploying_goes_on_where_it_was() -> anyhow::Result<()> {
     let mut nonna = Installation::start()?;
     let forge = Forge::start(Some(TOKEN))?;
-    forge.create(REPOSITORY)?;
-    let copy = WorkingCopy::init(&nonna, "shop")?;
-    copy.commit(&[
-        ("nonna.toml", &manifest("shop")),
-        ("Dockerfile", &dockerfile("one")),
-    ])?;
-    let commit = forge.receive(&copy, REPOSITORY, "main")?;
+    let (copy, commit) = shop(&nonna, &forge)?;
     // The engine keeps what steps led to: each run has steps of its own.
     let slow = format!(
         "FROM nonna-test/app:v1\nRUN echo {} && sleep 4\nENV GREETING=two\n",
@@ -642,13 +637,7 @@ fn forges_reach_webhooks_by_a_host_of_their_own_and_nothing_else_there() -> anyh
         ..Options::default()
     })?;
     let forge = Forge::start(None)?;
-    forge.create(REPOSITORY)?;
-    let copy = WorkingCopy::init(&nonna, "shop")?;
-    copy.commit(&[
-        ("nonna.toml", &manifest("shop")),
-        ("Dockerfile", &dockerfile("one")),
-    ])?;
-    let commit = forge.receive(&copy, REPOSITORY, "main")?;
+    let (_, commit) = shop(&nonna, &forge)?;
     let connect = |more: &[&str]| {
         let address = forge.url(REPOSITORY);
         let arguments = [&["git", "connect", &address, "-p", "shop"], more].concat();
@@ -799,14 +788,8 @@ fn what_cannot_be_connected_is_refused_with_words() -> anyhow::Result<()> {
 fn over_ssh_the_deploy_key_opens_and_a_changed_host_key_is_refused() -> anyhow::Result<()> {
     let nonna = Installation::start()?;
     let forge = Forge::start(None)?;
-    forge.create(REPOSITORY)?;
     let mut sshd = Sshd::start()?;
-    let copy = WorkingCopy::init(&nonna, "shop")?;
-    copy.commit(&[
-        ("nonna.toml", &manifest("shop")),
-        ("Dockerfile", &dockerfile("one")),
-    ])?;
-    let commit = forge.receive(&copy, REPOSITORY, "main")?;
+    let (copy, commit) = shop(&nonna, &forge)?;
     let url = format!(
         "ssh://root@127.0.0.1:{}{}",
         sshd.port(),

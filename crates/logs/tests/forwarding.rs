@@ -108,6 +108,15 @@ impl Setting {
     }
 }
 
+/// Keeps lines while nothing forwards them.
+async fn keep(folder: &Path, lines: impl IntoIterator<Item = String>) {
+    let proxy = LogProxy::open(folder, Options::default()).unwrap();
+    let source = Source::new("web", "1", Stream::Network);
+    let lines: Vec<String> = lines.into_iter().collect();
+    let batch = Batch::of_lines(&source, lines.iter().map(String::as_bytes));
+    proxy.intake().push(batch).await.unwrap().wait().await.unwrap();
+}
+
 fn numbered(from: usize, to: usize) -> impl Iterator<Item = String> {
     (from..to).map(|n| format!("line {n:06}"))
 }
@@ -123,12 +132,7 @@ async fn what_comes_is_sent_in_order_and_the_position_is_kept() {
     let asked = fake.asked();
     // Nothing is sent again after a proper end, and what came without a
     // forwarder is sent when there is one.
-    let proxy = LogProxy::open(folder.path(), Options::default()).unwrap();
-    let source = Source::new("web", "1", Stream::Network);
-    let more: Vec<String> = numbered(2500, 2600).collect();
-    let batch = Batch::of_lines(&source, more.iter().map(String::as_bytes));
-    proxy.intake().push(batch).await.unwrap().wait().await.unwrap();
-    drop(proxy);
+    keep(folder.path(), numbered(2500, 2600)).await;
     let second = Setting::simple(folder.path(), &fake);
     second.until("sent", |s| s.fake.got().len() == 2600).await;
     assert_eq!(second.lines(), numbered(0, 2600).collect::<Vec<_>>());
@@ -141,10 +145,7 @@ async fn what_comes_is_sent_in_order_and_the_position_is_kept() {
 async fn only_what_matches_is_sent_and_only_from_now_on() {
     let folder = tempfile::tempdir().unwrap();
     let fake = FakeDestination::new();
-    let proxy = LogProxy::open(folder.path(), Options::default()).unwrap();
-    let old = Batch::of_lines(&Source::new("web", "1", Stream::Network), [&b"old"[..]]);
-    proxy.intake().push(old).await.unwrap().wait().await.unwrap();
-    drop(proxy);
+    keep(folder.path(), ["old".to_owned()]).await;
     let setting = Setting::simple(folder.path(), &fake);
     let other = Batch::of_lines(&Source::new("other", "1", Stream::Network), [&b"other"[..]]);
     setting
@@ -171,10 +172,7 @@ async fn only_what_matches_is_sent_and_only_from_now_on() {
 async fn a_forwarder_can_begin_with_what_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let fake = FakeDestination::new();
-    let proxy = LogProxy::open(folder.path(), Options::default()).unwrap();
-    let old = Batch::of_lines(&Source::new("web", "1", Stream::Network), [&b"old"[..]]);
-    proxy.intake().push(old).await.unwrap().wait().await.unwrap();
-    drop(proxy);
+    keep(folder.path(), ["old".to_owned()]).await;
     let setting = Setting::start(
         folder.path(),
         &fake,

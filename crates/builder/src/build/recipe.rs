@@ -17,19 +17,12 @@ use crate::storage::commands;
 /// Part of every key: raised when the same source would be built otherwise.
 const GENERATION: &str = "1";
 
-/// How source would be built, in words: for nobody's caches in particular,
-/// and without what only this machine needs. Blocks on the disk.
+/// How source would be built, in words. Blocks on the disk.
 pub(super) fn explain(contexts: &ContextStore, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan> {
     let manifest = contexts.manifest(&source.context)?;
     let read = |path: &str| contexts.read_file(&manifest, path, detect::MAX_FILE);
     let tree = Tree::new(&manifest, &read);
-    let settings = Settings {
-        port,
-        overrides: Overrides::from(&*source.overrides),
-        secrets: source.secrets.clone(),
-        ..Settings::default()
-    };
-    detect::decide(&tree, Asked::from(source), &settings)?.explained(&tree)
+    detect::explain(&tree, source, port)
 }
 
 /// How to build.

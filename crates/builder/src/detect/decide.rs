@@ -8,7 +8,7 @@ use nonna_model::build::{
 use nonna_model::context::printable;
 use nonna_model::service::{BuildOverrides, BuildSource, LANGUAGES};
 
-use super::{DETECTORS, Plan, Settings, Strength, Tree, detect, portable};
+use super::{DETECTORS, Overrides, Plan, Settings, Strength, Tree, detect, portable};
 
 /// What is asked about a folder.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +76,21 @@ pub fn decide(tree: &Tree<'_>, asked: Asked<'_>, settings: &Settings) -> Result<
         }
     }
     detect(tree, settings).map(|plan| How::Detected(Box::new(plan)))
+}
+
+/// How source would be built, in words: for nobody's caches in particular, and
+/// without what only one machine needs.
+///
+/// # Errors
+/// As [`decide`].
+pub fn explain(tree: &Tree<'_>, source: &BuildSource, port: Option<u16>) -> Result<BuildPlan> {
+    let settings = Settings {
+        port,
+        overrides: Overrides::from(&*source.overrides),
+        secrets: source.secrets.clone(),
+        ..Settings::default()
+    };
+    decide(tree, Asked::from(source), &settings)?.explained(tree)
 }
 
 impl How {

@@ -38,7 +38,7 @@ mod tests;
 use nonna_engine::{Code, Error, Result};
 use nonna_model::context::printable;
 
-pub use self::decide::{Asked, How, base_images_of, decide};
+pub use self::decide::{Asked, How, base_images_of, decide, explain};
 pub use self::plan::{Decision, Other, Plan};
 pub use self::reference::{Reference, markdown};
 pub use self::settings::{Cache, Overrides, Settings};

@@ -6,9 +6,10 @@
 
 use bytes::Bytes;
 
+use super::Settings;
 use super::base_images::NGINX;
 use super::start::Start;
-use super::writer::{Writer, Written};
+use super::writer::{Writer, Written, overruled};
 use crate::context::ExtraFile;
 
 /// Where the configuration stands beside the Dockerfile, and in the image.
@@ -51,6 +52,28 @@ pub(super) fn serve(mut writer: Writer<'_>, pages: Pages<'_>, port: u16) -> (Wri
         content: Bytes::from(configuration(port, pages.single, pages.hashed)),
     };
     (writer.finish_as_is(USER, start, pages.rule), file)
+}
+
+/// The same for the site that a generator built in the stage `build`, in this
+/// folder of the app's; what the user says goes first.
+pub(super) fn serve_site(
+    writer: Writer<'_>,
+    settings: &Settings,
+    folder: &str,
+    generator: &str,
+) -> (Written, ExtraFile) {
+    let (folder, rule) = match &settings.overrides.output {
+        Some(folder) => (folder.trim_matches('/'), overruled("output")),
+        None => (folder, format!("the pages that {generator} builds")),
+    };
+    let pages = Pages {
+        stage: "build",
+        folder: &format!("/app/{folder}"),
+        single: false,
+        hashed: &[],
+        rule,
+    };
+    serve(writer, pages, settings.port())
 }
 
 /// Folders of frameworks whose names say enough.

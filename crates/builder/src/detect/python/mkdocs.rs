@@ -4,8 +4,8 @@ use nonna_engine::Result;
 
 use super::super::procfile::Procfile;
 use super::super::tree::Tree;
-use super::super::web_server::{self, Pages};
-use super::super::writer::{Writer, overruled};
+use super::super::web_server;
+use super::super::writer::Writer;
 use super::super::{Detector, Plan, Reference, Settings, Sign, Strength};
 use super::{Packages, SCRIPTS, app};
 
@@ -163,21 +163,8 @@ impl Detector for MkDocs {
         packages.stage(&mut writer, &version);
         writer.copy_source();
         writer.build(&[], "/opt/venv/bin/mkdocs build", &format!("there is {file}"));
-        let (folder, rule) = match &settings.overrides.output {
-            Some(folder) => (folder.trim_matches('/').to_owned(), overruled("output")),
-            None => (
-                config.site_dir.unwrap_or_else(|| "site".to_owned()),
-                "the pages that MkDocs builds".to_owned(),
-            ),
-        };
-        let pages = Pages {
-            stage: "build",
-            folder: &format!("/app/{folder}"),
-            single: false,
-            hashed: &[],
-            rule,
-        };
-        let (written, page_server) = web_server::serve(writer, pages, settings.port());
+        let folder = config.site_dir.unwrap_or_else(|| "site".to_owned());
+        let (written, page_server) = web_server::serve_site(writer, settings, &folder, "MkDocs");
         let found = packages.requirements.found.as_deref().filter(|_| named);
         let found = found.map_or_else(|| file.to_owned(), |found| format!("{file}, {found}"));
         let mut plan = Plan::new(self.name(), found, written);

@@ -3,8 +3,8 @@
 use nonna_engine::Result;
 
 use super::super::tree::Tree;
-use super::super::web_server::{self, Pages};
-use super::super::writer::{Writer, overruled};
+use super::super::web_server;
+use super::super::writer::Writer;
 use super::super::{Detector, Plan, Reference, Settings, Sign, Strength};
 use super::gems::Gems;
 use super::{bundler, install_gems};
@@ -86,24 +86,11 @@ impl Detector for Jekyll {
             writer.copy_source();
         }
         writer.build(&[], "bundle exec jekyll build", &format!("there is {file}"));
-        let (folder, rule) = match &settings.overrides.output {
-            Some(folder) => (folder.trim_matches('/').to_owned(), overruled("output")),
-            None => (
-                super::super::sites::field(&text, "destination").map_or_else(
-                    || "_site".to_owned(),
-                    |folder| folder.trim_start_matches("./").to_owned(),
-                ),
-                "the pages that Jekyll builds".to_owned(),
-            ),
-        };
-        let pages = Pages {
-            stage: "build",
-            folder: &format!("/app/{folder}"),
-            single: false,
-            hashed: &[],
-            rule,
-        };
-        let (written, page_server) = web_server::serve(writer, pages, settings.port());
+        let folder = super::super::sites::field(&text, "destination").map_or_else(
+            || "_site".to_owned(),
+            |folder| folder.trim_start_matches("./").to_owned(),
+        );
+        let (written, page_server) = web_server::serve_site(writer, settings, &folder, "Jekyll");
         let found = match (has_gemfile, gems.is_locked) {
             (true, true) => format!("{file}, Gemfile, Gemfile.lock"),
             (true, false) => format!("{file}, Gemfile"),

@@ -4,8 +4,8 @@ use nonna_engine::Result;
 
 use super::super::javascript::JavaScript;
 use super::super::tree::Tree;
-use super::super::web_server::{self, Pages};
-use super::super::writer::{Writer, overruled};
+use super::super::web_server;
+use super::super::writer::Writer;
 use super::super::{Cache, Detector, Plan, Reference, Settings, Sign, Strength};
 use super::{field, release};
 
@@ -119,21 +119,8 @@ impl Detector for Hugo {
             writer.copy_source();
         }
         writer.build(&[CACHE], "hugo --gc --minify", &format!("there is {file}"));
-        let (folder, rule) = match &settings.overrides.output {
-            Some(folder) => (folder.trim_matches('/').to_owned(), overruled("output")),
-            None => (
-                field(&text, "publishDir").unwrap_or_else(|| "public".to_owned()),
-                "the pages that Hugo builds".to_owned(),
-            ),
-        };
-        let pages = Pages {
-            stage: "build",
-            folder: &format!("/app/{folder}"),
-            single: false,
-            hashed: &[],
-            rule,
-        };
-        let (written, config) = web_server::serve(writer, pages, settings.port());
+        let folder = field(&text, "publishDir").unwrap_or_else(|| "public".to_owned());
+        let (written, config) = web_server::serve_site(writer, settings, &folder, "Hugo");
         let mut plan = Plan::new(self.name(), file, written);
         plan.framework = Some("Hugo".to_owned());
         plan.versions = vec![version];

@@ -4,8 +4,8 @@ use nonna_engine::Result;
 
 use super::super::compiled::DEBIAN;
 use super::super::tree::Tree;
-use super::super::web_server::{self, Pages};
-use super::super::writer::{Writer, overruled};
+use super::super::web_server;
+use super::super::writer::Writer;
 use super::super::{Detector, Plan, Reference, Settings, Sign, Strength};
 use super::{field, release};
 
@@ -81,21 +81,8 @@ impl Detector for Zola {
             writer.install(&[], "", "");
         }
         writer.build(&[], "zola build", &format!("there is {file}"));
-        let (folder, rule) = match &settings.overrides.output {
-            Some(folder) => (folder.trim_matches('/').to_owned(), overruled("output")),
-            None => (
-                field(&text, "output_dir").unwrap_or_else(|| "public".to_owned()),
-                "the pages that Zola builds".to_owned(),
-            ),
-        };
-        let pages = Pages {
-            stage: "build",
-            folder: &format!("/app/{folder}"),
-            single: false,
-            hashed: &[],
-            rule,
-        };
-        let (written, config) = web_server::serve(writer, pages, settings.port());
+        let folder = field(&text, "output_dir").unwrap_or_else(|| "public".to_owned());
+        let (written, config) = web_server::serve_site(writer, settings, &folder, "Zola");
         let mut plan = Plan::new(self.name(), file, written);
         plan.framework = Some("Zola".to_owned());
         plan.versions = vec![version];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nonna_builder::detect::{self, Asked, Overrides, Settings, Tree};
+use nonna_builder::detect::{self, Tree};
 use nonna_client::context::{ScanOptions, Scanned, scan};
 use nonna_engine::{Code, Error};
 use nonna_model::build::{BuildPlan, DOCKERFILE};
@@ -150,13 +150,7 @@ pub(crate) fn plan_of(
 ) -> Result<BuildPlan, Error> {
     let read = |path: &str| scanned.read(path, detect::MAX_FILE);
     let tree = Tree::new(&scanned.manifest, &read);
-    let settings = Settings {
-        port,
-        overrides: Overrides::from(&*source.overrides),
-        secrets: source.secrets.clone(),
-        ..Settings::default()
-    };
-    detect::decide(&tree, Asked::from(source), &settings)?.explained(&tree)
+    detect::explain(&tree, source, port)
 }
 
 /// Prints the one Dockerfile that was made, and says what else it needs.

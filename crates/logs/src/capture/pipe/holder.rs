@@ -85,15 +85,20 @@ pub fn hold(root: &Path, options: HolderOptions) -> io::Result<()> {
     result
 }
 
-/// Waits until this is the only holder.
-fn take_over(root: &Path) -> io::Result<File> {
-    let lock = OpenOptions::new()
+/// The file that whoever is the holder has locked.
+pub(super) fn lock_file(root: &Path) -> io::Result<File> {
+    OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(root.join(LOCK))?;
+        .open(root.join(LOCK))
+}
+
+/// Waits until this is the only holder.
+fn take_over(root: &Path) -> io::Result<File> {
+    let lock = lock_file(root)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         fs::write(root.join(STOP), [])?;
         loop {

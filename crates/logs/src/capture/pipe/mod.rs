@@ -19,9 +19,9 @@ mod spool;
 mod tests;
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -171,13 +171,7 @@ impl Pipes {
 
     /// Whether a holder is at work.
     fn is_held(&self) -> io::Result<bool> {
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.root.join(LOCK))?;
+        let lock = holder::lock_file(&self.root)?;
         Ok(flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
     }
 

@@ -16,8 +16,8 @@ use nonna_api::{
 };
 use nonna_engine::ports::storage::{CacheOwner, StoredCache};
 use nonna_engine::{Code, Error};
-use nonna_model::service::Source;
-use nonna_model::{ReleaseNumber, ServiceId};
+use nonna_model::service::{BuildSource, Source};
+use nonna_model::{Release, ReleaseNumber, ServiceId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ use super::super::input::{InEnvironment, Input, OfRelease, OfService, parse_name
 use super::super::registry::{Registry, get, post};
 use super::super::{App, Caller};
 use super::deployments::{error_event, respond};
-use super::services::must;
+use super::services::{must, must_release};
 use crate::auth::Permission;
 use crate::build::{Place, log};
 use crate::gc;
@@ -169,24 +169,8 @@ async fn build_log(
     if let Some(kept) = log::read(app.store.as_ref(), &service.id, release).await? {
         return Ok(Json(log_answer(release, kept)));
     }
-    let Some(found) = app.store.release(&service.id, release).await? else {
-        return Err(Error::user(
-            Code::NotFound,
-            format!("`{}` has no release {release}.", at.service),
-        )
-        .hint("`nonna releases` lists them.")
-        .into());
-    };
-    if matches!(found.spec.source, Source::Image { .. }) {
-        return Err(Error::user(
-            Code::NotFound,
-            format!(
-                "{release} of `{}` runs an image that exists already: nothing was built.",
-                at.service
-            ),
-        )
-        .into());
-    }
+    let found = must_release(&app, service, release).await?;
+    source_of(&found, &at)?;
     // It took the image of an earlier release: that one's build it was.
     if found.image.is_some() {
         let earlier = app
@@ -216,29 +200,29 @@ async fn build_log(
     .into())
 }
 
+/// What was built for a release; refuses one that runs an image.
+fn source_of<'r>(found: &'r Release, at: &OfService) -> Answer<&'r BuildSource> {
+    let Source::Build(source) = &found.spec.source else {
+        return Err(Error::user(
+            Code::NotFound,
+            format!(
+                "{} of `{}` runs an image that exists already: nothing was built.",
+                found.number, at.service
+            ),
+        )
+        .into());
+    };
+    Ok(source)
+}
+
 async fn build_plan(
     State(app): State<Arc<App>>,
     OfRelease { service: at, release }: OfRelease,
 ) -> Answer<Json<BuildPlanAnswer>> {
     let snapshot = app.snapshot(&at.project, &at.environment).await?;
     let service = must(&snapshot, &at)?;
-    let found = app.store.release(&service.id, release).await?.ok_or_else(|| {
-        Error::user(
-            Code::NotFound,
-            format!("`{}` has no release {release}.", at.service),
-        )
-        .hint("`nonna releases` lists them.")
-    })?;
-    let Source::Build(source) = &found.spec.source else {
-        return Err(Error::user(
-            Code::NotFound,
-            format!(
-                "{release} of `{}` runs an image that exists already: nothing was built.",
-                at.service
-            ),
-        )
-        .into());
-    };
+    let found = must_release(&app, service, release).await?;
+    let source = source_of(&found, &at)?;
     let plan = app
         .deployments
         .explain(source, found.spec.port)

@@ -213,13 +213,7 @@ async fn release(app: &App, at: &OfAnyRelease) -> Answer<(Scope, Release, String
             .into());
         }
     };
-    let found = app.store.release(&service.id, number).await?.ok_or_else(|| {
-        Error::user(
-            Code::NotFound,
-            format!("`{}` has no release {number}.", at.service.service),
-        )
-        .hint("`nonna releases` lists them.")
-    })?;
+    let found = services::must_release(app, service, number).await?;
     let image = found.image.clone().ok_or_else(|| {
         Error::user(
             Code::NotFound,

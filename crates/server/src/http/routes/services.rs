@@ -9,7 +9,7 @@ use nonna_api::{
     DeploymentAnswer, DestroyRequest, Page, PageQuery, ReleaseAnswer, RollbackRequest, ScaleRequest, paths,
 };
 use nonna_engine::{Code, Error};
-use nonna_model::ReleaseNumber;
+use nonna_model::{Release, ReleaseNumber};
 use nonna_store::records::{EnvironmentSnapshot, Service};
 
 use super::super::failure::Answer;
@@ -88,6 +88,18 @@ pub(super) fn must<'a>(snapshot: &'a EnvironmentSnapshot, at: &OfService) -> Ans
             let names: Vec<&str> = snapshot.services.iter().map(|s| s.name.as_str()).collect();
             crate::deploy::unknown_service(at.service.as_str(), &snapshot.scope, &names).into()
         })
+}
+
+/// A release of a service that must be there.
+pub(super) async fn must_release(app: &App, service: &Service, number: ReleaseNumber) -> Answer<Release> {
+    let found = app.store.release(&service.id, number).await?;
+    Ok(found.ok_or_else(|| {
+        Error::user(
+            Code::NotFound,
+            format!("`{}` has no release {number}.", service.name),
+        )
+        .hint("`nonna releases` lists them.")
+    })?)
 }
 
 /// Refuses to destroy what was not named twice.
